@@ -1,0 +1,4 @@
+//! The vocabulary of pgsteer.
+
+pub mod term;
+pub mod wal;
