@@ -32,7 +32,10 @@ impl Timeline {
             .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
             .and_then(|digits| u32::from_str_radix(digits, 16).ok())
             .map(Self)
-            .ok_or_else(|| ParseError { text: name.to_owned(), expected: "a WAL file name, 24 hexadecimal digits" })
+            .ok_or_else(|| ParseError {
+                text: name.to_owned(),
+                expected: "a WAL file name, 24 hexadecimal digits",
+            })
     }
 }
 
@@ -70,7 +73,10 @@ impl FromStr for Lsn {
         };
         text.split_once('/')
             .and_then(|(high, low)| Some(Self(half(high)? << 32 | half(low)?)))
-            .ok_or_else(|| ParseError { text: text.to_owned(), expected: "a WAL position such as 0/3000148" })
+            .ok_or_else(|| ParseError {
+                text: text.to_owned(),
+                expected: "a WAL position such as 0/3000148",
+            })
     }
 }
 
@@ -93,7 +99,10 @@ impl FromStr for SystemIdentifier {
             .then(|| text.parse().ok())
             .flatten()
             .map(Self)
-            .ok_or_else(|| ParseError { text: text.to_owned(), expected: "a system identifier, a number of up to 20 digits" })
+            .ok_or_else(|| ParseError {
+                text: text.to_owned(),
+                expected: "a system identifier, a number of up to 20 digits",
+            })
     }
 }
 

@@ -1,0 +1,25 @@
+//! Names that several parts, or people, must agree on.
+
+/// The API group of both kinds.
+pub const GROUP: &str = "pgsteer.io";
+
+/// The label that carries the role, unless the route names another.
+pub const ROLE_LABEL: &str = "pgsteer.io/role";
+
+/// Annotation on everything that the controller writes: `<term>.<n>.<8 hex of the holder>`. See docs/architecture.md, the fence.
+pub const STAMP: &str = "pgsteer.io/stamp";
+
+/// Annotation of a pod, set by a person: it gets no role, whatever it says.
+pub const EXCLUDE: &str = "pgsteer.io/exclude";
+
+/// Annotation of a route, set by a person to `"true"`: no role and no mark changes.
+pub const PAUSED: &str = "pgsteer.io/paused";
+
+/// Annotation of a route, set by a person to a pod's uid: this server's data is the truth from now on. The leader removes it once done.
+pub const ACCEPT: &str = "pgsteer.io/accept";
+
+/// The Lease that the replicas contend for.
+pub const LEASE: &str = "pgsteer";
+
+/// Who writes, as the API server records it in `managedFields` and Events.
+pub const FIELD_MANAGER: &str = "pgsteer";

@@ -1,0 +1,110 @@
+//! The status of a `PostgresRoute`: derived, for people. Nothing is decided from it.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{role::Role, term::Term, wal::Timeline};
+
+/// What pgsteer last made of the route. It changes only when something that matters does: no lag, no probe times.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresRouteStatus {
+    /// The generation of the spec that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The term of the leader that wrote this.
+    #[serde(default)]
+    pub term: Term,
+    /// In a word: Settled, Moving, NoPrimary, SplitBrain, Blind, Paused or Refused.
+    #[serde(default)]
+    pub state: String,
+    /// The pod that is primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
+    /// The primary's timeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// How many pods are replicas.
+    #[serde(default)]
+    pub replicas: u32,
+    /// Every pod of the route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub members: Vec<Member>,
+    /// The last change of the primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_switch: Option<LastSwitch>,
+    /// What holds and what does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One pod of the route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// The pod's name.
+    pub pod: String,
+    /// The node that it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What its server was last found to be: Writable, InRecovery, Down, Starting, Silent, Barred or Unclear.
+    pub evidence: String,
+    /// What it is labelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Its server's timeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// Why it has this role, or none, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// The last change of the primary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastSwitch {
+    /// When the new primary was granted its role.
+    pub at: Time,
+    /// The pod that was primary before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The pod that is primary since.
+    pub to: String,
+}
+
+/// The types of the conditions of a route. True is good for the first four; for the others True means trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    /// The route can be served as it is written.
+    Accepted,
+    /// Every label is as it should be, and nothing is being changed.
+    Settled,
+    /// There is a primary.
+    PrimaryAvailable,
+    /// Both Services exist and select what the route needs them to.
+    ServicesCorrect,
+    /// Every server that answers lets the probe look.
+    CredentialsValid,
+    /// No server replies although several had: labels are held, because the trouble may be the controller's own.
+    Blind,
+    /// Several servers take writes.
+    SplitBrain,
+    /// Somebody else keeps changing the role label.
+    LabelContested,
+    /// No mark is set, and it is not clear which server is the right one.
+    NoMark,
+    /// A server belongs to another cluster, or is ahead of this one.
+    ForeignServer,
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
