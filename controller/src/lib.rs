@@ -1,3 +1,4 @@
 //! The controller.
 
 pub mod clock;
+pub mod election;
