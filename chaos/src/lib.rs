@@ -1,1 +1,7 @@
-//! The black-box judge.
+//! The black-box judge of pgsteer: an embedded Kubernetes cluster, the faults that it can suffer, and the rigs that tests of the
+//! other crates stand on.
+//!
+//! It imports neither the controller nor the probe: a judge that shares code with the accused repeats its mistakes.
+
+pub mod cluster;
+pub mod wait;

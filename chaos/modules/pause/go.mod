@@ -1,0 +1,3 @@
+module pgsteer.io/cluster/pause
+
+go 1.26.0
