@@ -1,4 +1,7 @@
 //! The controller.
 
 pub mod clock;
+pub mod decide;
 pub mod election;
+pub mod sighting;
+pub mod stamp;

@@ -1,0 +1,222 @@
+//! Every behaviour of the controller: from what was seen of a route to what is to be written, as one pure function.
+//!
+//! ```text
+//! Observed -> assess each pod -> look at them together -> choose -> roles -> grant? -> Plan
+//!             (evidence)         (blind?)                (eligible)
+//! ```
+//!
+//! No clock, no log, no I/O: the time is a field of [`Observed`]. The rules are described in docs/architecture.md, and what
+//! never happens in docs/invariants.md.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod choose;
+mod eligible;
+mod evidence;
+mod grant;
+mod mark;
+mod observed;
+mod plan;
+mod roles;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+pub use eligible::Ineligible;
+pub use observed::{Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView};
+pub use plan::{Action, Finding, LedgerExpected, MemberView, Plan, SwitchFrom, Verdict};
+
+use shared::{ledger::Mark, role::Role, term::Term};
+
+use crate::{clock::Tick, stamp::StampState};
+use choose::{Assessments, Choice, Chosen};
+use evidence::Sight;
+
+/// Decides about one route.
+pub fn decide(observed: &Observed, policy: &Policy) -> Plan {
+    let mark = match &observed.ledger {
+        LedgerView::Present { ledger, .. } => ledger.mark.as_ref(),
+        LedgerView::Absent => None,
+    };
+    let assessments: Assessments<'_> =
+        observed.pods.iter().map(|(key, pod)| (key, evidence::assess(observed, pod, policy))).collect();
+    let view = View {
+        observed,
+        policy,
+        mark,
+        sight: evidence::sight(observed, policy),
+        chosen: choose::choose(observed, mark, &assessments, policy),
+        assessments,
+    };
+    let mut draft = Draft::default();
+    if let Some(met) = outranked(observed) {
+        draft.actions.push(Action::StepDown { met });
+        return view.finish(draft);
+    }
+    view.stamps(&mut draft);
+    view.roles(&mut draft);
+    if !observed.paused {
+        view.accept(&mut draft);
+        view.grant(&mut draft);
+        view.upkeep(&mut draft);
+    }
+    view.finish(draft)
+}
+
+/// Everything that the steps of a decision look at.
+#[derive(Debug)]
+struct View<'a> {
+    observed: &'a Observed,
+    policy: &'a Policy,
+    mark: Option<&'a Mark>,
+    sight: Sight,
+    chosen: Chosen<'a>,
+    assessments: Assessments<'a>,
+}
+
+/// A plan in the making.
+#[derive(Debug, Default)]
+struct Draft {
+    actions: Vec<Action>,
+    findings: Vec<Finding>,
+    members: std::collections::BTreeMap<PodKey, MemberView>,
+    waiting: bool,
+    wake_at: Option<Tick>,
+}
+
+impl Draft {
+    /// Wakes the route at `at`, or earlier.
+    fn wake(&mut self, at: Tick) {
+        self.wake_at = Some(self.wake_at.map_or(at, |sooner| sooner.min(at)));
+    }
+}
+
+/// The highest claim that is above this reign's: a higher term, or the same by another holder.
+fn outranked(observed: &Observed) -> Option<Term> {
+    let (floor, ledger_stamp) = match &observed.ledger {
+        LedgerView::Present { ledger, stamp, .. } => (Some(ledger.term_floor), Some(stamp)),
+        LedgerView::Absent => (None, None),
+    };
+    let stamps = observed.pods.values().map(|pod| &pod.stamp).chain(ledger_stamp);
+    let ours = &observed.reign;
+    let above = stamps.filter_map(|stamp| match stamp {
+        StampState::Known(stamp) => {
+            let higher = stamp.term > ours.term || (stamp.term == ours.term && stamp.holder != ours.holder);
+            higher.then_some(stamp.term)
+        }
+        StampState::Absent | StampState::Malformed(_) => None,
+    });
+    above.chain(floor.filter(|floor| *floor > ours.term)).max()
+}
+
+impl View<'_> {
+    /// Objects that do not carry this reign's stamp, or whose last write had no definite answer, are stamped.
+    fn stamps(&self, draft: &mut Draft) {
+        for (key, pod) in &self.observed.pods {
+            if pod.unknown || !grant::stamped(self.observed, &pod.stamp) {
+                let resource_version = pod.resource_version.clone();
+                draft.actions.push(Action::Stamp { pod: key.clone(), resource_version });
+            }
+        }
+        if let LedgerView::Present { uid, resource_version, stamp, ledger } = &self.observed.ledger {
+            let ours = grant::stamped(self.observed, stamp) && ledger.term_floor == self.observed.reign.term;
+            if self.observed.ledger_unknown || !ours {
+                let (uid, resource_version) = (uid.clone(), resource_version.clone());
+                draft.actions.push(Action::StampLedger { resource_version, uid });
+            }
+        }
+    }
+
+    /// Grants the role to the chosen server, or says what it waits for.
+    fn grant(&self, draft: &mut Draft) {
+        let Some(key) = self.chosen.choice.chosen() else { return };
+        let (Some(pod), Some(report)) = (self.observed.pods.get(key), self.report(key)) else { return };
+        if pod.label == LabelState::Known(Role::Primary) && grant::earned(pod) && self.marked(key, report) {
+            return;
+        }
+        draft.waiting = true;
+        let raise = grant::raise(self.observed, mark::of(key, pod, report));
+        let ledger_taken = draft.actions.iter().any(|action| matches!(action, Action::SetMark { .. }));
+        let wait = match grant::may(self.observed, key, pod, &self.assessments, self.policy) {
+            Ok(()) if raise.is_none() => None,
+            Ok(()) => Some(grant::Wait::Mark),
+            Err(wait) => Some(wait),
+        };
+        if let Some(action) = raise.filter(|_| !ledger_taken && !self.observed.ledger_unknown) {
+            // One write to the ledger a turn: raising the mark carries the stamp too.
+            draft.actions.retain(|action| !matches!(action, Action::StampLedger { .. }));
+            draft.actions.push(action);
+        }
+        match wait {
+            None if pod.label == LabelState::Known(Role::Primary) => {}
+            None => {
+                let resource_version = pod.resource_version.clone();
+                draft.actions.push(Action::Grant { pod: key.clone(), resource_version });
+            }
+            Some(wait) => {
+                if let grant::Wait::Beaten { until: Some(at), .. } | grant::Wait::Contested(at) = wait {
+                    draft.wake(at);
+                }
+                if let Some(member) = draft.members.get_mut(key) {
+                    member.why = format!("it takes writes and is chosen; it is not primary yet because {wait}");
+                }
+            }
+        }
+    }
+
+    /// The verdict, and the plan as a whole.
+    fn finish(self, mut draft: Draft) -> Plan {
+        for assessment in self.assessments.values() {
+            if let Some(at) = assessment.expires.filter(|at| *at > self.observed.at) {
+                draft.wake(at);
+            }
+        }
+        self.findings(&mut draft);
+        let split = draft.findings.iter().any(|finding| matches!(finding, Finding::SplitBrain { .. }));
+        let verdict = if self.observed.paused {
+            Verdict::Paused
+        } else if self.sight.blind && self.observed.at.since(self.observed.reign.began) >= self.policy.silent_after {
+            Verdict::Blind
+        } else if split {
+            Verdict::SplitBrain
+        } else if !draft.actions.is_empty() || draft.waiting {
+            Verdict::Moving
+        } else if self.has_primary() {
+            Verdict::Settled
+        } else {
+            Verdict::NoPrimary
+        };
+        Plan {
+            actions: draft.actions,
+            verdict,
+            chosen: self.chosen.choice.chosen().cloned(),
+            findings: draft.findings,
+            members: draft.members,
+            wake_at: draft.wake_at,
+        }
+    }
+
+    /// What a person may want to know about the route as a whole.
+    fn findings(&self, draft: &mut Draft) {
+        let tie = match &self.chosen.choice {
+            Choice::Tie(_) => true,
+            Choice::NoMark(missing) => {
+                draft.findings.push(Finding::NoMark { missing: missing.clone() });
+                false
+            }
+            Choice::One(_) | Choice::Nobody => false,
+        };
+        let takes_writes: Vec<String> =
+            choose::writable(self.observed, &self.assessments).map(|(key, _)| key.name.clone()).collect();
+        if takes_writes.len() > 1 {
+            draft.findings.push(Finding::SplitBrain { pods: takes_writes, tie });
+        }
+    }
+
+    fn has_primary(&self) -> bool {
+        self.observed.pods.values().any(|pod| pod.label == LabelState::Known(Role::Primary))
+    }
+}

@@ -1,0 +1,102 @@
+//! What the probes of one pod have shown so far, kept as plain data.
+
+use std::net::IpAddr;
+
+use probe::{Evidence, Report};
+use shared::wal::Lsn;
+
+use crate::clock::Tick;
+
+/// Which of the two connections a sighting came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// A connection opened for this one question.
+    Fresh,
+    /// The connection that is kept open.
+    Kept,
+}
+
+/// One dated piece of evidence from one probe of one pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sighting {
+    /// When the answer, or the failure, was there.
+    pub at: Tick,
+    /// The address that was asked.
+    pub ip: IpAddr,
+    /// What it is worth.
+    pub evidence: Evidence,
+    /// What the server said of itself, if it answered.
+    pub report: Option<Report>,
+    /// Whether anything replied at all, if only with a refusal.
+    pub reply: bool,
+    /// What went wrong, in words, without secrets; empty for an answer.
+    pub detail: String,
+}
+
+/// The standby received something between two sightings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// The earlier sighting, which had less.
+    pub from: Tick,
+    /// The later one, which had more.
+    pub to: Tick,
+}
+
+/// What the probes of one pod have shown so far.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sightings {
+    /// The newest by a fresh connection.
+    pub fresh: Option<Sighting>,
+    /// The newest by the kept connection.
+    pub kept: Option<Sighting>,
+    /// When anything last replied.
+    pub replied: Option<Tick>,
+    /// When the server was last seen alive in a way that keeps a role: it answered, or it barred us.
+    pub alive: Option<Tick>,
+    /// The last answer, and when.
+    pub answer: Option<(Tick, Report)>,
+    /// The last time that the WAL receiver was seen to have received more than before.
+    pub advance: Option<Advance>,
+    /// What had been received at the last sighting that said so.
+    received: Option<(Tick, Lsn)>,
+}
+
+impl Sightings {
+    /// Takes a new sighting in.
+    pub fn record(&mut self, via: Via, sighting: Sighting) {
+        let at = sighting.at;
+        if sighting.reply {
+            self.replied = Some(at);
+        }
+        if matches!(sighting.evidence, Evidence::Writable | Evidence::InRecovery | Evidence::Barred) {
+            self.alive = Some(at);
+        }
+        if let Some(report) = &sighting.report {
+            if let Some(receiver) = &report.receiver {
+                if let Some((from, before)) = self.received
+                    && receiver.received > before
+                {
+                    self.advance = Some(Advance { from, to: at });
+                }
+                self.received = Some((at, receiver.received));
+            }
+            self.answer = Some((at, report.clone()));
+        }
+        match via {
+            Via::Fresh => self.fresh = Some(sighting),
+            Via::Kept => self.kept = Some(sighting),
+        }
+    }
+
+    /// The sighting that decides: the newest, but a fresh connection's bad news outranks the kept one's good news until a
+    /// fresh one succeeds, because a kept session hides a hung postmaster.
+    pub fn deciding(&self) -> Option<&Sighting> {
+        match (&self.fresh, &self.kept) {
+            (Some(fresh), Some(kept)) => {
+                let bad = matches!(fresh.evidence, Evidence::Down | Evidence::Starting | Evidence::Silent);
+                Some(if bad || fresh.at >= kept.at { fresh } else { kept })
+            }
+            (fresh, kept) => fresh.as_ref().or(kept.as_ref()),
+        }
+    }
+}
