@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Prints the Secrets of the example: fresh random passwords, a certificate authority whose key is thrown away, and the servers' certificate.
+#
+#   ./secrets.sh | kubectl apply -f -
+#
+# They are immutable, so a second run against the same cluster is refused instead of locking the servers out.
+set -euo pipefail
+
+NAMESPACE=${NAMESPACE:-pg}
+DAYS=${DAYS:-825}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+umask 077
+cd "$work"
+
+# One certificate for both servers: clients check it against the Services' names, pgsteer and the servers themselves against their own.
+names=''
+for name in pg pg-nodes pg-service-primary pg-service-replica; do
+  names+="DNS:$name,DNS:$name.$NAMESPACE,DNS:$name.$NAMESPACE.svc,DNS:$name.$NAMESPACE.svc.cluster.local,"
+done
+openssl ecparam -name prime256v1 -genkey -noout -out ca.key
+openssl req -x509 -new -key ca.key -subj "/CN=PostgreSQL of namespace $NAMESPACE" -days "$DAYS" -out ca.crt \
+  -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
+openssl ecparam -name prime256v1 -genkey -noout -out tls.key
+openssl req -new -key tls.key -subj "/CN=pg.$NAMESPACE.svc" -out tls.csr
+printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName=%s\n' "${names%,}" >tls.ext
+openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days "$DAYS" -extfile tls.ext -out tls.crt 2>/dev/null
+
+# secret NAME TYPE KEY FILE [KEY FILE]...
+secret() {
+  printf -- '---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\ntype: %s\nimmutable: true\ndata:\n' "$1" "$NAMESPACE" "$2"
+  shift 2
+  while (($#)); do
+    printf '  %s: %s\n' "$1" "$(openssl base64 -A <"$2")"
+    shift 2
+  done
+}
+
+password() {
+  printf %s "$(openssl rand -hex 24)" >"$1.password"
+  secret "$1" Opaque password "$1.password"
+}
+
+secret pg-ca Opaque ca.crt ca.crt
+secret pg-tls kubernetes.io/tls tls.crt tls.crt tls.key tls.key
+password pg-superuser
+password pg-replication
+password pgsteer-probe
+password pg-app
