@@ -35,6 +35,10 @@ pub enum RaiseError {
     /// the next renewal ends the reign. The caller writes nothing and asks again.
     #[error("the term was not raised to {0}: the API server did not answer")]
     Unanswered(Term),
+    /// No Lease can hold such a term: a stamp carries a number that no leader has written. The caller stops writing, and a
+    /// person removes that stamp.
+    #[error("the term was not raised to {0}: no Lease can hold that number")]
+    TooHigh(Term),
     /// The elector has been stopped. The caller stops as well.
     #[error("the term was not raised: the elector has been stopped")]
     Stopped,

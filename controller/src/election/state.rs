@@ -56,6 +56,11 @@ impl State {
             .cloned()
     }
 
+    /// Leadership as published at this moment.
+    pub(super) fn published(&self) -> Leadership {
+        self.leadership.borrow().clone()
+    }
+
     /// The moment before which this process does not contend.
     pub(super) fn not_before(&self) -> Tick {
         Tick::from_nanos(self.not_before.load(Ordering::SeqCst))
