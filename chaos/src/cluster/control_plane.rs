@@ -54,7 +54,7 @@ impl ControlPlane {
         loop {
             match Self::try_start(&dir.join(format!("try-{tried}")), &programs).await {
                 Err(Error::Died { said, .. }) if tried < PORT_TRIES && said.contains("address already in use") => {
-                    tried += 1
+                    tried += 1;
                 }
                 outcome => return outcome,
             }

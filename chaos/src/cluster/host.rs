@@ -58,7 +58,7 @@ const NEEDED: &[Needed] = &[
 ];
 
 /// Where programs for root live, whatever the PATH of a user's shell says.
-const PROGRAM_DIRECTORIES: &[&str] = &[
+pub(crate) const PROGRAM_DIRECTORIES: &[&str] = &[
     "/usr/local/sbin",
     "/usr/local/bin",
     "/usr/sbin",

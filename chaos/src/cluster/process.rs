@@ -64,23 +64,28 @@ impl Process {
 
     /// Sends a signal to this very process. `false` when it had ended already.
     pub fn signal(&self, signal: Signal) -> std::io::Result<bool> {
-        let Some(pid) = Pid::from_raw(self.pid) else {
-            return Ok(false);
-        };
-        // The descriptor holds on to whatever has the number now; comparing the start time after that rules out a stranger.
-        let handle = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(handle) => handle,
-            Err(rustix::io::Errno::SRCH) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        if !self.is_alive() {
-            return Ok(false);
-        }
-        match pidfd_send_signal(handle, signal) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::SRCH) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        signal_if(self.pid, signal, || self.is_alive())
+    }
+}
+
+/// Sends a signal to whatever has this number, if it is still the one that was meant. `false` when nothing was sent.
+pub(crate) fn signal_if(pid: i32, signal: Signal, is_meant: impl Fn() -> bool) -> std::io::Result<bool> {
+    let Some(pid) = Pid::from_raw(pid) else {
+        return Ok(false);
+    };
+    // The descriptor holds on to whatever has the number now; looking at it after that rules out a stranger.
+    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(rustix::io::Errno::SRCH) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    if !is_meant() {
+        return Ok(false);
+    }
+    match pidfd_send_signal(handle, signal) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::SRCH) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
