@@ -1,0 +1,140 @@
+//! Standbys, and the moment in which one is promoted.
+
+use chaos::{
+    postgres::{Server, Setup},
+    wait::wait_for,
+};
+use probe::{Evidence, Session, Standing, classify};
+use shared::wal::{Lsn, Timeline};
+
+use crate::support::{PATIENT, as_role, primary, report, target};
+
+async fn write(server: &Server) -> Lsn {
+    let rows = server
+        .sql("SELECT pg_switch_wal(); SELECT pg_current_wal_flush_lsn()")
+        .await
+        .unwrap();
+    rows[1][0].as_ref().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_standby_reports_how_far_it_has_come_and_from_whom_it_streams() {
+    let primary = primary(Setup::default()).await;
+    let standby = primary.standby(Setup::default()).await.unwrap();
+    let written = write(&primary).await;
+    let caught_up = wait_for("the standby to catch up", PATIENT, || async {
+        let report = report(&target(&standby)).await;
+        if report.lsn >= written {
+            Ok(report)
+        } else {
+            Err(format!("{} of {written}", report.lsn))
+        }
+    });
+    let there = caught_up.await.unwrap();
+    let here = report(&target(&primary)).await;
+
+    assert_eq!((there.standing, there.timeline), (Standing::InRecovery, Timeline(1)));
+    assert_eq!(there.system_identifier, here.system_identifier);
+    assert_ne!(there.data_directory, here.data_directory);
+    let receiver = there.receiver.unwrap();
+    assert_eq!(receiver.timeline, Some(Timeline(1)));
+    assert!(receiver.received >= Some(written));
+    assert!(
+        receiver.last_message_age_us.is_some_and(|age| age < 60_000_000),
+        "{receiver:?}"
+    );
+
+    // Without pg_monitor: the same, less what PostgreSQL keeps from such a role.
+    let bare = report(&as_role(&standby, "plain")).await;
+    assert_eq!((bare.standing, bare.timeline), (Standing::InRecovery, Timeline(1)));
+    let bare_receiver = bare.receiver.unwrap();
+    assert_eq!(
+        (bare_receiver.timeline, bare_receiver.last_message_age_us),
+        (None, None)
+    );
+    assert!(bare_receiver.received >= Some(written));
+}
+
+#[tokio::test]
+async fn a_standby_whose_primary_died_still_knows_the_timeline_that_it_received() {
+    let first = primary(Setup::default()).await;
+    let mut second = first.standby(Setup::default()).await.unwrap();
+    let third = second.standby(Setup::default()).await.unwrap();
+    second.promote().await.unwrap();
+    let written = write(&second).await;
+    let followed = wait_for("the third to follow the second", PATIENT, || async {
+        let report = report(&target(&third)).await;
+        if report.lsn >= written {
+            Ok(())
+        } else {
+            Err(format!("{report:?}"))
+        }
+    });
+    followed.await.unwrap();
+    second.kill().await.unwrap();
+    let alone = wait_for("the receiver to end", PATIENT, || async {
+        let report = report(&target(&third)).await;
+        if report.receiver.is_none() {
+            Ok(report)
+        } else {
+            Err(format!("{report:?}"))
+        }
+    });
+    assert_eq!(alone.await.unwrap().timeline, Timeline(2));
+    let bare = report(&as_role(&third, "plain")).await;
+    assert!(
+        bare.timeline <= Timeline(2) && bare.standing == Standing::InRecovery,
+        "{bare:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_promotion_is_told_by_the_pulse_and_every_answer_around_it_is_in_one_piece() {
+    let primary = primary(Setup::default()).await;
+    let standby = primary.standby(Setup::default()).await.unwrap();
+    let (mut session, before) = Session::open(&target(&standby), PATIENT).await.unwrap();
+    assert_eq!(before.standing, Standing::InRecovery);
+
+    let pulsing = async {
+        while session.pulse(PATIENT).await.unwrap().standing != Some(Standing::Writable) {}
+        session.ask(PATIENT).await.unwrap()
+    };
+    let asking = async {
+        let mut answers = Vec::new();
+        let (mut session, _) = Session::open(&target(&standby), PATIENT).await.unwrap();
+        loop {
+            let report = session.ask(PATIENT).await.unwrap();
+            let standing = report.standing;
+            answers.push(report);
+            if standing == Standing::Writable {
+                return answers;
+            }
+        }
+    };
+    let fresh = async {
+        let mut answers = Vec::new();
+        loop {
+            let report = report(&target(&standby)).await;
+            let standing = report.standing;
+            answers.push(report);
+            if standing == Standing::Writable {
+                return answers;
+            }
+        }
+    };
+    let (promoted, told, asked, fresh) = tokio::join!(standby.promote(), pulsing, asking, fresh);
+    promoted.unwrap();
+    assert_eq!((told.standing, told.timeline), (Standing::Writable, Timeline(2)));
+    for report in asked.iter().chain(&fresh) {
+        assert!(report.lsn >= before.lsn, "{report:?}");
+        match report.standing {
+            Standing::Writable => assert_eq!((report.timeline, report.receiver), (Timeline(2), None), "{report:?}"),
+            Standing::InRecovery => assert!(report.timeline <= Timeline(2), "{report:?}"),
+        }
+        assert_eq!(
+            (report.system_identifier, report.postmaster_started),
+            (before.system_identifier, before.postmaster_started)
+        );
+    }
+    assert_eq!(classify(&Ok(told)), Evidence::Writable);
+}
