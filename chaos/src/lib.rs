@@ -4,4 +4,6 @@
 //! It imports neither the controller nor the probe: a judge that shares code with the accused repeats its mistakes.
 
 pub mod cluster;
+pub mod fault;
+pub mod postgres;
 pub mod wait;

@@ -1,7 +1,8 @@
 //! Sessions: one for one question, or one that is kept.
 //!
 //! A kept session drives its own connection, inside whichever of its methods is being awaited; between two of them nothing
-//! moves. A prober therefore sits in [`Session::news`] whenever it asks nothing.
+//! moves. A prober therefore sits in [`Session::news`] whenever it asks nothing: that the session ended is known within
+//! a millisecond. A promotion is known with the next [`Session::pulse`].
 
 use std::{
     fmt,
@@ -71,7 +72,8 @@ pub struct Pulse {
 pub enum News {
     /// It ended. That says nothing about the server: ask on a fresh connection at once.
     Ended(ProbeError),
-    /// The server reported another standing. Ask in full.
+    /// The server reported another standing. Ask in full. PostgreSQL reports a change only together with an answer, never to a
+    /// session that asks nothing: it is the pulses that find out, and this is for one that was given up half-way.
     Standing(Standing),
 }
 

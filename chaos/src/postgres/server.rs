@@ -381,8 +381,15 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// An immediate shutdown frees what the kernel holds for it (a kill would leave its shared memory behind).
     fn drop(&mut self) {
+        self.end_now();
+        self.free_shared_memory();
+    }
+}
+
+impl Server {
+    /// An immediate shutdown, and if that takes too long, the end of the postmaster.
+    fn end_now(&mut self) {
         if self.thaw().is_err() || self.begin_stop(Shutdown::Immediate).is_err() {
             return; // It is not running.
         }
@@ -397,6 +404,19 @@ impl Drop for Server {
             std::thread::sleep(pace);
         }
         // Dropped alive, the child is killed.
+    }
+
+    /// A postmaster that was killed leaves a segment of shared memory behind, of which the kernel has few to give; a pid file
+    /// is left with it and names it.
+    fn free_shared_memory(&self) {
+        let file = fs::read_to_string(self.data_directory().join("postmaster.pid")).unwrap_or_default();
+        let segment = file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
+        if let Some(segment) = segment.filter(|segment| segment.bytes().all(|b| b.is_ascii_digit())) {
+            let freed = std::process::Command::new("ipcrm").args(["-m", segment]).status();
+            if !freed.is_ok_and(|status| status.success()) {
+                tracing::warn!(segment, "shared memory of a killed server was not freed");
+            }
+        }
     }
 }
 

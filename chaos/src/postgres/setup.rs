@@ -16,7 +16,6 @@ pub struct Setup {
 const SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", "127.0.0.1"),
     ("fsync", "off"),
-    ("full_page_writes", "off"),
     ("shared_buffers", "16MB"),
     ("max_wal_senders", "4"),
     ("timezone", "UTC"),

@@ -61,7 +61,7 @@ async fn a_connection_that_ends_before_a_word_is_down() {
 
 #[tokio::test]
 async fn a_connection_that_ends_after_a_word_is_unclear() {
-    for (tls, word) in [(Tls::Disable, &message(b'N', b"\0")[..]), (Tls::Require, b"S")] {
+    for (tls, word) in [(Tls::Disable, &message(b'R', &[0; 4])[..]), (Tls::Require, b"S")] {
         let (listener, address) = listen().await;
         let target = Target { tls, ..at(address) };
         let server = async {
