@@ -124,7 +124,7 @@ async fn build_one(module: &Module, program: &Program, output: &Path) -> Result<
     }
     let partial = output.with_extension("partial");
     // The user's own Go settings must not change what is built: the key does not know them.
-    Run::new("go")
+    Run::new(host::go())
         .args(module.build_args(program, &partial.to_string_lossy()))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly")

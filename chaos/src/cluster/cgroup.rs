@@ -89,31 +89,11 @@ impl Hierarchies {
             .collect()
     }
 
-    /// Freezes or thaws everything in a group and below.
-    pub(crate) fn set_frozen(&self, group: &str, frozen: bool) -> Result<(), Error> {
-        let (file, content) = match self {
-            Self::V1(_) => ("freezer.state", if frozen { "FROZEN" } else { "THAWED" }),
-            Self::V2(_) => ("cgroup.freeze", if frozen { "1" } else { "0" }),
-        };
-        for directory in self.directories(group) {
-            let path = directory.join(file);
-            if path.exists() {
-                std::fs::write(&path, content).map_err(Error::io("write", &path))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Thaws a group and every group below it, whoever froze it: a frozen process does not die.
     pub(crate) fn thaw_all(&self, group: &str) {
         for directory in self.tree(group) {
-            for (file, content) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
-                let path = directory.join(file);
-                if path.exists() {
-                    // A group that has gone meanwhile needs no thaw.
-                    std::fs::write(path, content).ok();
-                }
-            }
+            // A group that has gone meanwhile needs no thaw.
+            set_frozen(&directory, false).ok();
         }
     }
 
@@ -149,6 +129,19 @@ impl Hierarchies {
             .flat_map(|directory| walk(directory))
             .collect()
     }
+}
+
+/// Freezes or thaws every process of a group and below. A hierarchy that cannot freeze is left alone.
+pub(crate) fn set_frozen(directory: &Path, frozen: bool) -> Result<(), Error> {
+    let v1 = ("freezer.state", if frozen { "FROZEN" } else { "THAWED" });
+    let v2 = ("cgroup.freeze", if frozen { "1" } else { "0" });
+    for (file, content) in [v1, v2] {
+        let path = directory.join(file);
+        if path.exists() {
+            std::fs::write(&path, content).map_err(Error::io("write", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// A directory of control groups and all below it, parents first; empty when it does not exist.

@@ -56,6 +56,14 @@ pub enum Error {
     /// Nodes need namespaces, mounts and cgroups, which only root may make.
     #[error("a cluster with nodes needs root; `--nodes 0` (the API server alone) does not")]
     NotRoot,
+    /// More nodes than the address plan has room for.
+    #[error("{asked} nodes are too many; at most {most}")]
+    TooManyNodes {
+        /// How many were asked for.
+        asked: u8,
+        /// How many there may be.
+        most: u8,
+    },
     /// A component ended by itself. The end of its log is in the message.
     #[error("{component} ended by itself; the end of {}:\n{said}", log.display())]
     Died {

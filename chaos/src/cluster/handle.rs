@@ -237,19 +237,20 @@ impl Cluster {
         Ok(components)
     }
 
-    /// The control groups of this cluster's pods on every node: in the hierarchy that can also freeze them.
-    pub(crate) fn pods_groups(&self) -> Result<Vec<PathBuf>, Error> {
+    /// The control group of a pod, in the hierarchy that can also freeze it.
+    pub(crate) fn pod_group(&self, uid: &str) -> Result<PathBuf, Error> {
         let hierarchies = Hierarchies::detect()?;
         let nodes = self.instance.nodes(self.nodes);
-        Ok(nodes
-            .iter()
-            .map(|node| hierarchies.pods_hierarchy(&node.cgroup).join("kubepods"))
-            .collect())
-    }
-
-    /// Cuts a node's cable, or mends it.
-    pub(crate) async fn set_cable(&self, node: &str, mended: bool) -> Result<(), Error> {
-        super::network::set_cable(&self.instance, &self.site(node)?.node, mended).await
+        let roots = nodes.iter().map(|node| hierarchies.pods_hierarchy(&node.cgroup));
+        let groups = roots.flat_map(|root| POD_GROUPS.map(|class| root.join(class).join(format!("pod{uid}"))));
+        let hint = "it may have ended, or run on a node that is not of this cluster";
+        groups
+            .into_iter()
+            .find(|group| group.is_dir())
+            .ok_or_else(|| Error::NoSuch {
+                what: format!("a running pod with uid {uid}"),
+                hint: hint.to_owned(),
+            })
     }
 
     fn site(&self, node: &str) -> Result<Site<'_>, Error> {
@@ -263,6 +264,9 @@ impl Cluster {
         Ok(Site::new(found, &self.layout))
     }
 }
+
+/// Where a kubelet puts pods, by their class of service.
+const POD_GROUPS: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
 
 fn relay(instance: &Instance, target: SocketAddr) -> Result<Relay, Error> {
     let network = Instance::network(&instance.fabric());

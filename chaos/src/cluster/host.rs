@@ -77,6 +77,16 @@ pub(crate) async fn go_version() -> Result<String, Error> {
     Ok(said.out.trim().to_owned())
 }
 
+/// The Go tool: from the PATH, else from where Go's own installer puts it, which root's PATH often lacks.
+pub(crate) fn go() -> &'static str {
+    let installed = "/usr/local/go/bin/go";
+    if find("go").is_none() && Path::new(installed).is_file() {
+        installed
+    } else {
+        "go"
+    }
+}
+
 /// Whether this process may make namespaces, mounts and cgroups.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()

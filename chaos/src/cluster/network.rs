@@ -99,16 +99,6 @@ async fn forward(namespace: &str) -> Result<(), Error> {
         .map(drop)
 }
 
-/// Cuts or mends a node's cable.
-pub(crate) async fn set_cable(instance: &Instance, node: &Node, mended: bool) -> Result<(), Error> {
-    let state = if mended { "up" } else { "down" };
-    Run::new("ip")
-        .args(["-n", &instance.fabric(), "link", "set", &node.cable(), state])
-        .run()
-        .await
-        .map(drop)
-}
-
 /// Runs `work` on a thread of its own inside a network namespace. Sockets that it makes stay in that namespace for ever, so they can
 /// be used from outside; the thread ends, so no other work ever lands in the wrong network.
 pub(crate) fn within<T: Send>(network: &Path, work: impl FnOnce() -> T + Send) -> io::Result<T> {
