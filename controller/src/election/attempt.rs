@@ -14,7 +14,7 @@ use super::cas::{CasError, Intent, LeaseCas};
 pub(super) enum Outcome {
     /// The Lease names us, under this term.
     Ours(Term),
-    /// The Lease names somebody else, or it is not yet time to take it.
+    /// The Lease names somebody else, or nobody.
     Theirs(Option<String>),
     /// Somebody else changed the Lease between our read and our write. Look again soon.
     Conflict,
@@ -86,7 +86,7 @@ fn holder(lease: Lease) -> Option<String> {
     lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
 }
 
-/// Tells a lost race, and a time that has not come, from a failure.
+/// Tells a Lease that is not ours, and a lost race, from a failure.
 fn classify(error: kube_leader_election::Error) -> Outcome {
     use kube_leader_election::Error::{
         AcquireLease, ApiError, CreateLease, GetLease, JiffError, Kube, ReleaseLease, ReleaseLockWhenNotLeading,
@@ -94,7 +94,7 @@ fn classify(error: kube_leader_election::Error) -> Outcome {
     };
     match error {
         ReleaseLockWhenNotLeading { leader } => Outcome::Theirs(Some(leader).filter(|leader| !leader.is_empty())),
-        CreateLease(kube::Error::Service(error)) if matches!(error.downcast_ref(), Some(CasError::MissingTooShort)) => {
+        CreateLease(kube::Error::Service(error)) if matches!(error.downcast_ref(), Some(CasError::Gone)) => {
             Outcome::Theirs(None)
         }
         // A Lease that was deleted after it was read (404) has changed hands as well, in its way.

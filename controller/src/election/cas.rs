@@ -3,7 +3,7 @@
 //! ```text
 //! kube-leader-election --GET---> [ LeaseCas ] ---> API server    the answer is seen, then rewritten (`expiry`)
 //!                      --PATCH-> [ LeaseCas ] ---> API server    + uid and resourceVersion of that GET, + the term
-//!                      --POST--> [ LeaseCas ] ---> API server    only if the Lease has been missing for a ttl, + the term
+//!                      --POST--> [ LeaseCas ] ---> API server    + the term; a Lease that exists is not made again
 //! ```
 //!
 //! The library reads and then patches without a precondition, so two candidates that read the same expired Lease would both
@@ -39,7 +39,7 @@ const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub(super) enum Intent {
     /// Begin a reign: take the Lease, or what is still ours after a reign ended. The term rises.
     Contend,
-    /// Prolong a reign: the term stays. Should the Lease have been deleted, make it anew under the next term.
+    /// Keep the Lease under the same term. Should it have been deleted, make it anew under the next one.
     Renew,
     /// Prolong a reign, under at least this term.
     Raise(Term),
@@ -53,9 +53,9 @@ pub(super) enum CasError {
     /// A patch without a precondition would not be a compare-and-swap.
     #[error("a Lease is only patched after it was read")]
     NotRead,
-    /// The Lease is gone, but its last holder may not know.
-    #[error("the Lease is missing, and has not been for a whole ttl")]
-    MissingTooShort,
+    /// The Lease was deleted under a reign that meant to raise its term.
+    #[error("the Lease is gone, and with it the reign")]
+    Gone,
     /// Thirty-one bits of terms are used up, by a hand or by an accident.
     #[error("leaseTransitions cannot rise any more: stop all replicas, remove the stamps, delete the Lease")]
     TermsExhausted,
@@ -93,9 +93,10 @@ pub(super) struct LeaseCasService<S> {
 // === impl LeaseCas ===
 
 impl LeaseCas {
-    pub(super) fn new(ttl: Duration, clock: Arc<dyn Clock>) -> Self {
+    /// A layer for a candidate of this identity and ttl.
+    pub(super) fn new(me: String, ttl: Duration, clock: Arc<dyn Clock>) -> Self {
         let book = Book {
-            expiry: Expiry::new(ttl),
+            expiry: Expiry::new(me, ttl),
             intent: Intent::Contend,
             precondition: None,
         };
@@ -133,6 +134,11 @@ impl LeaseCas {
         self.book().expiry.takeable_at()
     }
 
+    /// Until when we hold the Lease without reigning, if we do at this moment.
+    pub(super) fn probation(&self) -> Option<Tick> {
+        self.book().expiry.probation(self.clock.now())
+    }
+
     /// Who held the Lease when it was seen last.
     pub(super) fn holder(&self) -> Option<String> {
         self.book().expiry.holder().map(ToOwned::to_owned)
@@ -145,12 +151,9 @@ impl LeaseCas {
 
     /// What to send instead of the library's `body`.
     fn amend(&self, method: &Method, body: &[u8]) -> Result<Vec<u8>, CasError> {
-        let now = self.clock.now();
         let mut value = serde_json::from_slice(body).map_err(CasError::Malformed)?;
         let mut book = self.book();
-        if *method == Method::POST {
-            book.may_create(now)?;
-        } else {
+        if *method == Method::PATCH {
             let (uid, resource_version) = book.precondition.take().ok_or(CasError::NotRead)?;
             set(&mut value, "metadata", "uid", uid.into());
             set(&mut value, "metadata", "resourceVersion", resource_version.into());
@@ -199,22 +202,15 @@ impl<S> Layer<S> for LeaseCas {
 // === impl Book ===
 
 impl Book {
-    /// Whether a missing Lease may be created at `now`. One who reigns may do it at once: nobody else may before his time is up.
-    fn may_create(&self, now: Tick) -> Result<(), CasError> {
-        match self.intent {
-            Intent::Renew => Ok(()),
-            Intent::Contend if self.expiry.is_takeable(now) => Ok(()),
-            Intent::Contend | Intent::Raise(_) | Intent::Release => Err(CasError::MissingTooShort),
-        }
-    }
-
     /// The term to write, if this write changes it. It only rises, whatever became of the Lease.
     fn term(&self, method: &Method) -> Result<Option<Term>, CasError> {
         let highest = self.expiry.highest();
         let next = || highest.next().ok_or(CasError::TermsExhausted).map(Some);
+        let make = *method == Method::POST;
         match self.intent {
             Intent::Contend => next(),
-            Intent::Renew if *method == Method::POST => next(),
+            Intent::Renew if make => next(),
+            Intent::Raise(_) | Intent::Release if make => Err(CasError::Gone),
             Intent::Renew | Intent::Release => Ok(None),
             Intent::Raise(at_least) => Ok(Some(at_least.max(highest))),
         }

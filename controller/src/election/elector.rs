@@ -30,8 +30,8 @@ use super::{
 };
 use crate::clock::{Clock, Tick};
 
-/// The wait after a lost race. The one who won it has written already: the next read shows it.
-const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
+/// No two attempts follow each other more closely. After a lost race it is long enough: who won has written already.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Tries to give the Lease back, or to raise its term, before a race lost each time counts as a refusal. Only somebody who edits the
 /// Lease by hand, or takes it, can win one.
@@ -112,7 +112,7 @@ impl Elector {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> (Self, Handle) {
-        let cas = LeaseCas::new(settings.ttl(), Arc::clone(&clock));
+        let cas = LeaseCas::new(settings.identity().to_owned(), settings.ttl(), Arc::clone(&clock));
         let params = LeaseLockParams {
             lease_name: settings.lease_name().to_owned(),
             holder_id: settings.identity().to_owned(),
@@ -205,54 +205,54 @@ impl Elector {
         let asked = self.clock.now();
         let until = asked + self.settings.reign_span();
         let reign = self.state.reign();
-        let intent = if reign.is_some() {
-            Intent::Renew
-        } else {
-            Intent::Contend
-        };
+        let keep = reign.is_some() || self.contender.cas.probation().is_some();
+        let intent = if keep { Intent::Renew } else { Intent::Contend };
         let outcome = self.contender.attempt(intent).await;
         debug!(?intent, ?outcome, "election attempt");
         let now = self.clock.now();
-        self.due = asked.max(now - self.settings.renew_every()) + self.settings.renew_every();
-        self.earliest = now;
+        self.due = (asked + self.settings.renew_every()).max(now);
+        self.earliest = now + ATTEMPT_PAUSE;
         match (outcome, reign) {
-            (Outcome::Ours(term), Some(Reign { term: held, number, .. })) if term == held => {
-                if self.state.extend(number, until) == Extension::TooLate {
-                    self.due = now;
+            (Outcome::Ours(term), Some(reign)) => self.prolong(&reign, term, until),
+            (Outcome::Ours(term), None) => self.begin(intent, term, until),
+            (Outcome::Theirs(holder), _) => self.state.follow(holder),
+            (Outcome::Conflict, _) => self.due = now,
+            (Outcome::Failed(error), reign) => {
+                let (error, lease) = (&error as &dyn std::error::Error, self.settings.lease_name());
+                warn!(error, leading = reign.is_some(), lease, "election attempt failed");
+                self.earliest = now + self.settings.retry_after();
+                self.due = self.earliest;
+            }
+        }
+    }
+
+    /// The Lease is still ours. If its term is not the one that we reign under, it was made anew or edited: that ends the reign,
+    /// and the next attempt begins another under a higher term.
+    fn prolong(&mut self, reign: &Reign, term: Term, until: Tick) {
+        if term != reign.term {
+            self.state.follow(None);
+        } else if self.state.extend(reign.number, until) == Extension::Extended {
+            return;
+        }
+        self.due = self.clock.now();
+    }
+
+    /// The Lease is ours. Whether a reign begins, or what is still to be waited for.
+    fn begin(&mut self, intent: Intent, term: Term, until: Tick) {
+        let number = self.reigns + 1;
+        match (self.contender.cas.probation(), intent) {
+            (Some(end), _) => {
+                self.state.follow(Some(self.settings.identity().to_owned()));
+                self.due = self.due.min(end);
+            }
+            (None, Intent::Contend) => {
+                if self.state.begin(term, self.settings.identity(), number, until) {
+                    self.reigns = number;
                 }
             }
-            // The term is not the one that we reign under: the Lease was made anew, or edited. The next attempt begins a
-            // reign under a higher one.
-            (Outcome::Ours(_), Some(_)) => {
-                self.state.follow(None);
-                self.due = now;
-            }
-            (Outcome::Ours(term), None) => self.begin(term, until),
-            (Outcome::Theirs(holder), _) => self.state.follow(holder),
-            (Outcome::Conflict, _) => self.look_again(now + CONFLICT_PAUSE),
-            (Outcome::Failed(error), reign) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(
-                    error,
-                    leading = reign.is_some(),
-                    lease = self.settings.lease_name(),
-                    "election attempt failed"
-                );
-                self.look_again(now + self.settings.retry_after());
-            }
+            // The probation has ended during this attempt, which did not raise the term.
+            (None, Intent::Renew | Intent::Raise(_) | Intent::Release) => self.due = self.clock.now(),
         }
-    }
-
-    fn begin(&mut self, term: Term, until: Tick) {
-        let number = self.reigns + 1;
-        if self.state.begin(term, self.settings.identity(), number, until) {
-            self.reigns = number;
-        }
-    }
-
-    fn look_again(&mut self, at: Tick) {
-        self.earliest = at;
-        self.due = at;
     }
 
     async fn obey(&mut self, command: Command) {
@@ -295,7 +295,7 @@ impl Elector {
                         Extension::TooLate => Err(RaiseError::Refused(at_least)),
                     };
                 }
-                Outcome::Conflict => pause(CONFLICT_PAUSE).await,
+                Outcome::Conflict => pause(ATTEMPT_PAUSE).await,
                 Outcome::Theirs(holder) => {
                     self.state.follow(holder);
                     return Err(RaiseError::Refused(at_least));
@@ -310,8 +310,12 @@ impl Elector {
         Err(RaiseError::Refused(at_least))
     }
 
-    /// Gives the Lease back. Leadership has ended before.
+    /// Gives the Lease back. Leadership has ended before. One that is on probation is left to expire: its next holder would reign at
+    /// once, and the holder of the deleted one may not know yet.
     async fn release(&self) {
+        if self.contender.cas.probation().is_some() {
+            return;
+        }
         for _try in 0..TRIES_MAX {
             match self.contender.release().await {
                 Outcome::Theirs(None) | Outcome::Ours(_) => {
@@ -322,7 +326,7 @@ impl Elector {
                     debug!(holder, "there was no lease to release");
                     return;
                 }
-                Outcome::Conflict => pause(CONFLICT_PAUSE).await,
+                Outcome::Conflict => pause(ATTEMPT_PAUSE).await,
                 Outcome::Failed(error) => {
                     let error = &error as &dyn std::error::Error;
                     warn!(
@@ -385,3 +389,6 @@ impl Drop for EndOnDrop {
         self.0.end_reign(Duration::ZERO);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,12 @@
 //! holder, acquireTime, renewTime or transitions changed  -> the count starts again
 //! unchanged for max(own ttl, the Lease's duration)        -> may be taken
 //! holder empty                                            -> may be taken at once
-//! no such Lease, for our ttl                              -> may be created
+//! no such Lease                                           -> may be created at once, and see below
 //! ```
+//!
+//! A Lease that was deleted had a holder, who may not know yet and reigns for up to a ttl. So whoever makes the Lease anew holds
+//! it for a ttl *on probation*, renewing it, before he reigns; if he goes meanwhile he does not release it. To wait first and
+//! make it then would not do: a Lease that is made and deleted again between two looks goes unnoticed.
 //!
 //! The times *in* the Lease are marks that change, and never compared with a clock: the holder's wall clock may be an hour
 //! off. What the election library compares is what [`Expiry::shown`] puts there.
@@ -34,9 +38,12 @@ const SHOWN_SECONDS: i32 = 1;
 /// What has been seen of one Lease, and since when.
 #[derive(Debug)]
 pub(super) struct Expiry {
+    me: String,
     ttl: Duration,
     seen: Seen,
     highest: Term,
+    /// The Lease object that was seen last, and from when on its holder may reign if it is us.
+    object: Option<(Option<String>, Tick)>,
 }
 
 #[derive(Debug)]
@@ -66,11 +73,14 @@ struct Record {
 // === impl Expiry ===
 
 impl Expiry {
-    pub(super) const fn new(ttl: Duration) -> Self {
+    /// Nothing seen yet, by a candidate of this identity and ttl.
+    pub(super) const fn new(me: String, ttl: Duration) -> Self {
         Self {
+            me,
             ttl,
             seen: Seen::Nothing,
             highest: Term(0),
+            object: None,
         }
     }
 
@@ -78,6 +88,15 @@ impl Expiry {
     pub(super) fn observe(&mut self, lease: &Lease, now: Tick) {
         let record = Record::of(lease);
         self.highest = self.highest.max(record.term());
+        if self.object.as_ref().is_none_or(|(uid, _)| *uid != record.uid) {
+            // Nobody else has our identity: a Lease that names us when we first see it was made by us.
+            let probation = if record.holder.as_ref() == Some(&self.me) {
+                self.ttl
+            } else {
+                Duration::ZERO
+            };
+            self.object = Some((record.uid.clone(), now + probation));
+        }
         let since = match &self.seen {
             Seen::Lease {
                 record: before, since, ..
@@ -102,11 +121,17 @@ impl Expiry {
         }
     }
 
+    /// Until when we hold a Lease without reigning, if we do at `now`.
+    pub(super) fn probation(&self, now: Tick) -> Option<Tick> {
+        let until = self.object.as_ref().map(|(_, until)| *until)?;
+        (self.holder() == Some(&self.me) && now < until).then_some(until)
+    }
+
     /// From when on the Lease may be taken, or created, if nothing changes; `None` before anything was seen.
     pub(super) fn takeable_at(&self) -> Option<Tick> {
         match &self.seen {
             Seen::Nothing => None,
-            Seen::Missing { since } => Some(*since + self.ttl),
+            Seen::Missing { since } => Some(*since),
             Seen::Lease { record, since, .. } if record.holder.is_none() => Some(*since),
             Seen::Lease { span, since, .. } => Some(*since + *span),
         }

@@ -30,6 +30,8 @@ pub(super) enum Fate {
     Unheard,
     /// It is carried out at once, and answered after this long.
     Slow(Duration),
+    /// It is carried out after this long, and nobody hears of it: the sender has given up, the request has not.
+    Late(Duration),
     /// It is refused.
     Refused(StatusCode),
 }
@@ -130,14 +132,28 @@ impl LeaseServer {
                 self.store().carry_out(&method, body);
                 pending().await
             }
+            Some(Fate::Late(span)) => {
+                self.carry_out_later(method, body, span);
+                pending().await
+            }
             Some(Fate::Slow(span)) => {
                 let answer = self.store().carry_out(&method, body);
-                // Time is virtual here: a timer is the only way to let it pass.
-                drop(tokio::time::timeout(span, pending::<()>()).await);
+                pass(span).await;
                 answer
             }
             Some(Fate::Refused(status)) => refusal(status),
         }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a request on the network outlives whoever sent it"
+    )]
+    fn carry_out_later(self, method: Method, body: Value, span: Duration) {
+        drop(tokio::spawn(async move {
+            pass(span).await;
+            drop(self.store().carry_out(&method, body));
+        }));
     }
 }
 
@@ -200,6 +216,11 @@ impl Store {
             other => panic!("an unforeseen request: {other:?}"),
         }
     }
+}
+
+/// Time is virtual in these tests: a timer is what lets it pass.
+pub(super) async fn pass(span: Duration) {
+    drop(tokio::time::timeout(span, pending::<()>()).await);
 }
 
 fn answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {

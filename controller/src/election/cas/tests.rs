@@ -18,7 +18,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
-        let cas = LeaseCas::new(TTL, Arc::<ManualClock>::clone(&clock));
+        let cas = LeaseCas::new("me".to_owned(), TTL, Arc::<ManualClock>::clone(&clock));
         Self {
             clock,
             server: LeaseServer::default(),
@@ -167,37 +167,34 @@ async fn when_the_terms_are_used_up_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn a_missing_lease_is_created_after_a_ttl_and_under_the_next_term() {
-    let fixture = Fixture::new();
-    fixture.server.put(held_by("other", 41));
-    fixture.get().await;
-    fixture.server.delete();
-    fixture.get().await;
-    fixture.clock.advance(TTL - Duration::from_nanos(1));
-    fixture.get().await;
-    let error = fixture.post().await.unwrap_err();
-    assert!(
-        matches!(refused_with(&error), Some(CasError::MissingTooShort)),
-        "{error}"
-    );
-    fixture.clock.advance(Duration::from_nanos(1));
-    fixture.get().await;
-    assert_eq!(fixture.post().await.unwrap().0, StatusCode::CREATED);
-    assert_eq!(fixture.server.term(), Some(42));
+async fn a_lease_is_made_anew_under_the_next_term_and_begins_with_a_probation() {
+    for intent in [Intent::Contend, Intent::Renew] {
+        let fixture = Fixture::new();
+        fixture.cas.intend(intent);
+        fixture.server.put(held_by("other", 41));
+        fixture.get().await;
+        fixture.server.delete();
+        fixture.get().await;
+        assert_eq!(fixture.post().await.unwrap().0, StatusCode::CREATED);
+        assert_eq!(fixture.server.term(), Some(42), "{intent:?}");
+        assert_eq!(fixture.cas.probation(), Some(Tick::default() + TTL), "{intent:?}");
+        fixture.clock.advance(TTL);
+        assert_eq!(fixture.cas.probation(), None, "{intent:?}");
+    }
 }
 
 #[tokio::test]
-async fn one_who_reigns_may_create_the_lease_anew_at_once_and_nobody_else() {
-    for (intent, may) in [
-        (Intent::Renew, true),
-        (Intent::Raise(Term(9)), false),
-        (Intent::Release, false),
-    ] {
+async fn a_lease_that_is_gone_is_not_made_anew_to_raise_its_term_or_to_release_it() {
+    for intent in [Intent::Raise(Term(9)), Intent::Release] {
         let fixture = Fixture::new();
         fixture.cas.intend(intent);
         fixture.get().await;
-        assert_eq!(fixture.post().await.is_ok(), may, "{intent:?}");
-        assert_eq!(fixture.server.term(), may.then_some(1), "{intent:?}");
+        let error = fixture.post().await.unwrap_err();
+        assert!(
+            matches!(refused_with(&error), Some(CasError::Gone)),
+            "{intent:?}: {error}"
+        );
+        assert!(fixture.server.lease().is_none(), "{intent:?}");
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 const TTL: Duration = Duration::from_secs(5);
+const ME: &str = "me";
 const HOUR: i64 = 3600;
 
 fn tick(millis: u64) -> Tick {
@@ -39,14 +40,14 @@ fn with_spec(change: impl FnOnce(&mut LeaseSpec)) -> Lease {
 }
 
 fn seen(lease: &Lease, at: Tick) -> Expiry {
-    let mut expiry = Expiry::new(TTL);
+    let mut expiry = Expiry::new(ME.to_owned(), TTL);
     expiry.observe(lease, at);
     expiry
 }
 
 #[test]
 fn nothing_is_taken_before_anything_was_seen() {
-    let expiry = Expiry::new(TTL);
+    let expiry = Expiry::new(ME.to_owned(), TTL);
     assert!(!expiry.is_takeable(tick(u32::MAX.into())) && expiry.takeable_at().is_none());
 }
 
@@ -128,17 +129,40 @@ fn the_longer_of_both_ttls_counts_but_a_slip_of_the_hand_does_not_block_for_ever
 }
 
 #[test]
-fn a_missing_lease_may_be_created_after_a_ttl_without_it() {
+fn a_missing_lease_may_be_made_anew_at_once() {
     let mut expiry = seen(&lease("other", 10), tick(0));
     expiry.observe_missing(tick(3000));
-    expiry.observe_missing(tick(4000));
-    assert_eq!(expiry.takeable_at(), Some(tick(8000)));
-    expiry.observe(&lease("other", 10), tick(7000));
-    assert_eq!(
-        expiry.takeable_at(),
-        Some(tick(12_000)),
-        "it was there again in between"
-    );
+    assert!(expiry.is_takeable(tick(3000)) && expiry.holder().is_none());
+}
+
+#[test]
+fn whoever_made_a_lease_anew_is_on_probation_for_a_ttl() {
+    let mut expiry = seen(&lease("other", 10), tick(0));
+    expiry.observe_missing(tick(3000));
+    let mut mine = lease(ME, 20);
+    mine.metadata.uid = Some("two".to_owned());
+    expiry.observe(&mine, tick(4000));
+    mine.spec.as_mut().unwrap().renew_time = Some(micro(21));
+    expiry.observe(&mine, tick(5000));
+    assert_eq!(expiry.probation(tick(8999)), Some(tick(9000)));
+    assert_eq!(expiry.probation(tick(9000)), None);
+}
+
+#[test]
+fn whoever_took_a_lease_over_is_not_on_probation() {
+    let mut expiry = seen(&lease("", 10), tick(0));
+    expiry.observe(&lease(ME, 20), tick(1));
+    assert_eq!(expiry.probation(tick(1)), None);
+}
+
+#[test]
+fn an_event_of_the_deleted_lease_only_makes_the_probation_longer() {
+    let mut mine = lease(ME, 20);
+    mine.metadata.uid = Some("two".to_owned());
+    let mut expiry = seen(&mine, tick(0));
+    expiry.observe(&lease("other", 10), tick(1000));
+    expiry.observe(&mine, tick(2000));
+    assert_eq!(expiry.probation(tick(5000)), Some(tick(7000)));
 }
 
 #[test]
@@ -218,7 +242,7 @@ proptest! {
     /// ttl ago.
     #[test]
     fn what_was_written_less_than_a_ttl_ago_is_never_taken(steps in prop::collection::vec(step(), 1..80)) {
-        let mut expiry = Expiry::new(TTL);
+        let mut expiry = Expiry::new(ME.to_owned(), TTL);
         let (mut now, mut written) = (tick(0), vec![tick(0)]);
         let record = |version: usize| lease("other", i64::try_from(version).unwrap());
         for step in steps {
