@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chaos::cluster::{self, Cache, Cluster, Part, Progress, State};
+use chaos::cluster::{self, Cache, Cluster, OWN_IMAGES, OwnImage, Part, Progress, State};
 use clap::{Parser, Subcommand};
 
 /// An embedded Kubernetes cluster for pgsteer, and the faults that it can suffer.
@@ -49,12 +49,34 @@ enum Command {
         #[arg(last = true, required = true)]
         words: Vec<String>,
     },
+    /// Write this project's images as OCI archives, where the cache does not hold them yet, and print where they are.
+    Images {
+        /// Which: controller, client, postgres. Default: all. Their programs have been built before, by `cargo build --release`.
+        #[arg(value_parser = own_image)]
+        images: Vec<OwnImage>,
+        /// This project's folder.
+        #[arg(long, default_value = ".")]
+        project: PathBuf,
+    },
     /// Give images (OCI archives) to every node.
     Load {
         /// The archives.
         #[arg(required = true)]
         archives: Vec<PathBuf>,
     },
+}
+
+fn own_image(directory: &str) -> Result<OwnImage, String> {
+    OwnImage::find(directory).ok_or_else(|| {
+        format!(
+            "no such image; there are {}",
+            OWN_IMAGES
+                .iter()
+                .map(|image| image.directory)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+    })
 }
 
 /// The environment failed; nothing is known of pgsteer.
@@ -101,6 +123,11 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         Command::Exec { node, words } => {
             let mut command = Cluster::attach(cache, state).await?.command(node.as_deref(), &words)?;
             return exec(&mut command);
+        }
+        Command::Images { images, project } => {
+            let images = if images.is_empty() { OWN_IMAGES.to_vec() } else { images };
+            let archives = cluster::write_own_images(cache, &project, &images, Progress::Told).await?;
+            print_lines(archives.into_iter().map(|archive| archive.path.display().to_string()));
         }
         Command::Load { archives } => {
             let cluster = Cluster::attach(cache, state).await?;

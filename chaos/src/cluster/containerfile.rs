@@ -6,7 +6,7 @@
 use super::image::ImageConfig;
 
 /// What an image is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Recipe {
     /// The folder of `deploy/images` whose packages its root is laid out from.
     pub(crate) root: String,
