@@ -113,12 +113,13 @@ fn login(target: &Target, deadline: Duration) -> Config {
 /// name that a server does not know would end the login.
 ///
 /// The server gives up on the statement when we do, a little earlier on a lock (the answer then names it), and finds a
-/// prober that vanished without a farewell within about 15 seconds.
+/// prober that vanished without a farewell within about 15 seconds. Serializable transactions, which a database may have
+/// as its default, are refused by a standby.
 fn options(deadline: Duration) -> String {
     let statement_ms = deadline.as_millis().clamp(1, i32::MAX as u128);
     let lock_ms = (statement_ms / 2).max(1);
     format!(
-        "-c search_path=pg_catalog -c statement_timeout={statement_ms} -c lock_timeout={lock_ms} \
+        "-c search_path=pg_catalog -c default_transaction_isolation=read\\ committed -c statement_timeout={statement_ms} -c lock_timeout={lock_ms} \
          -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=5"
     )
 }

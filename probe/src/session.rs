@@ -38,6 +38,10 @@ const ASKED_MAX: usize = 2;
 /// A farewell is a courtesy; it may take this long.
 const FAREWELL_MAX: Duration = Duration::from_millis(100);
 
+/// A question whose future was dropped is still answered, and its answer thrown away. A server that never answers must not
+/// let these pile up: with so many outstanding the session is given up. A prober drops one or two in a row at most.
+const UNANSWERED_MAX: u8 = 8;
+
 /// PostgreSQL 14 and later report this parameter behind every answer when it has changed.
 const IN_HOT_STANDBY: &str = "in_hot_standby";
 
@@ -57,6 +61,8 @@ pub struct Session {
     gauge: Arc<Gauge>,
     /// What the server has reported unasked, as far as the caller knows.
     known: Option<Standing>,
+    /// Questions sent since the last answer.
+    unanswered: u8,
 }
 
 /// The answer to a pulse: the server's process lives.
@@ -89,6 +95,7 @@ impl Session {
                 live: Some(live),
                 gauge: Arc::clone(&gauge),
                 known: None,
+                unanswered: 0,
             };
             let report = session.question().await?;
             Ok((session, report))
@@ -191,18 +198,27 @@ impl Session {
     }
 
     async fn query(&mut self, sql: &str) -> Result<Vec<SimpleQueryMessage>, ProbeError> {
-        let Live { client, connection } = self.live.as_mut().ok_or_else(over)?;
-        self.gauge.allow(ANSWER_BYTES_MAX);
+        let Live { client, connection } = self.begin()?;
         let driven = drive(connection, client.simple_query(sql)).await;
         self.take(driven)
     }
 
     async fn sync(&mut self) -> Result<Option<Standing>, ProbeError> {
-        let Live { client, connection } = self.live.as_mut().ok_or_else(over)?;
-        self.gauge.allow(ANSWER_BYTES_MAX);
+        let Live { client, connection } = self.begin()?;
         let driven = drive(connection, client.check_connection()).await;
         self.take(driven)?;
         Ok(self.known)
+    }
+
+    /// Makes room for one more question.
+    fn begin(&mut self) -> Result<&mut Live, ProbeError> {
+        if self.unanswered >= UNANSWERED_MAX {
+            self.live = None;
+        }
+        let live = self.live.as_mut().ok_or_else(over)?;
+        self.unanswered += 1;
+        self.gauge.allow(ANSWER_BYTES_MAX);
+        Ok(live)
     }
 
     /// Notes what the server reported behind an answer, and whether it ended the session with it.
@@ -212,6 +228,8 @@ impl Session {
             .as_ref()
             .and_then(|live| question::reported(live.connection.parameter(IN_HOT_STANDBY)));
         self.known = reported.or(self.known);
+        // Answers come in the order of the questions: those to earlier ones have come, too.
+        self.unanswered = 0;
         if driven.ended {
             self.live = None;
         }

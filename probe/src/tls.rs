@@ -245,4 +245,27 @@ mod tests {
         assert!(refused(hollow, "pg.pg.svc").contains("certificate 1"));
         assert!(refused(hollow, "not a name").contains("\"not a name\""));
     }
+
+    /// As `openssl x509 -req` of OpenSSL 3.0 makes it for `/CN=pg.pg.svc`.
+    const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBJjCBzAIUT/sovXaibhvCXFhggAywKj34P1EwCgYIKoZIzj0EAwIwFTETMBEG
+A1UEAwwKdGhyb3ctYXdheTAgFw0yNjExMjMxNTIwNTBaGA8yMTI2MTAzMDE1MjA1
+MFowFDESMBAGA1UEAwwJcGcucGcuc3ZjMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD
+QgAElIBq7/kk2Xw5FaoQ4AhZAPsz6DQ8yVZEgSA48qOVRTj5+ZQrJDN9zizKIkOs
+E3DFzgsutB8qaNdhTxQvm9M2bjAKBggqhkjOPQQDAgNJADBGAiEAtLrbXKwdn05Z
+E9+O/tMQluIvltTf5BSDx31+C8S4RWMCIQCuZlLAz6juI8Sq+1oomP51BtxkSuk1
+Br5KKQM7fjZKSg==
+-----END CERTIFICATE-----";
+
+    #[test]
+    fn a_certificate_of_version_1_passes_where_nothing_is_verified_and_one_of_version_3_is_looked_into() {
+        let old = CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap();
+        assert!(AnyCertificate::opaque(&old));
+        let authority = chaos::postgres::Authority::new().unwrap();
+        let new = authority.issue("pg.pg.svc").unwrap().certificate;
+        assert!(!AnyCertificate::opaque(
+            &CertificateDer::from_pem_slice(new.as_bytes()).unwrap()
+        ));
+    }
 }

@@ -126,7 +126,7 @@ async fn an_impostor_gets_neither_the_password_nor_its_hash() {
 async fn a_flood_is_cut_off_before_the_deadline() {
     let notice = message(
         b'N',
-        &[&b"SNOTICE\0VNOTICE\0C00000\0M"[..], &[b'x'; 60_000], b"\0\0"].concat(),
+        &[&b"SNOTICE\0VNOTICE\0C00000\0M"[..], &b"x".repeat(60_000), b"\0\0"].concat(),
     );
     let flood = [message(b'R', &[0; 4]), notice.repeat(20)].concat();
     let (answer, _) = answer_to(&flood, Tls::Disable).await;

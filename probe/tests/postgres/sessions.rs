@@ -43,17 +43,67 @@ async fn waiting_for_news_can_be_given_up_at_any_time_and_questions_go_on() {
     }
     // A question that is given up half-way leaves the session in order, too.
     for _ in 0..100 {
-        tokio::select! {
-            biased;
-            answer = session.ask(PATIENT) => { answer.unwrap(); }
-            () = tokio::task::yield_now() => {}
-        }
+        give_up(session.ask(PATIENT)).await;
+        assert!(session.pulse(PATIENT).await.is_ok());
     }
     assert_eq!(session.ask(PATIENT).await.unwrap().standing, Standing::Writable);
     assert!(
         tokio::time::timeout(SHORT, session.news()).await.is_err(),
         "nothing happened"
     );
+}
+
+/// Begins it, and drops it before there can be an answer.
+async fn give_up<T>(question: impl Future<Output = T>) {
+    tokio::select! {
+        biased;
+        _ = question => {}
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn questions_that_are_given_up_do_not_pile_up_before_a_server_that_never_answers() {
+    let mut server = primary(Setup::default()).await;
+    let (mut session, _) = Session::open(&target(&server), PATIENT).await.unwrap();
+    server.freeze().unwrap();
+    for _ in 0..100 {
+        give_up(session.pulse(PATIENT)).await;
+    }
+    assert!(!session.is_open());
+}
+
+#[tokio::test]
+async fn a_promotion_that_the_answer_to_a_dropped_pulse_tells_is_news() {
+    let primary = primary(Setup::default()).await;
+    let standby = primary.standby(Setup::default()).await.unwrap();
+    let (mut session, _) = Session::open(&target(&standby), PATIENT).await.unwrap();
+    standby.promote().await.unwrap();
+    give_up(session.pulse(PATIENT)).await;
+    let news = tokio::time::timeout(PATIENT, session.news()).await.unwrap();
+    assert_eq!(news, News::Standing(Standing::Writable));
+    assert!(
+        tokio::time::timeout(SHORT, session.news()).await.is_err(),
+        "it is told once"
+    );
+}
+
+#[test]
+fn a_session_can_live_in_a_task_of_its_own() {
+    fn movable<T: Send>(_: &T) {}
+    async fn prober(target: probe::Target) {
+        let Ok((mut session, _)) = Session::open(&target, PATIENT).await else {
+            return;
+        };
+        drop(session.pulse(PATIENT).await);
+        drop(session.ask(PATIENT).await);
+        drop(session.news().await);
+        session.close().await;
+    }
+    movable(&prober(crate::support::at(std::net::SocketAddr::from((
+        [127, 0, 0, 1],
+        1,
+    )))));
 }
 
 #[tokio::test]
