@@ -10,7 +10,7 @@ use shared::{
 
 use super::{
     eligible::{self, Ineligible},
-    evidence::Assessment,
+    evidence::{Assessment, takes_writes},
     observed::{Lifecycle, Observed, PodKey, Policy},
 };
 
@@ -70,7 +70,7 @@ pub(crate) fn writable<'a>(
     assessments
         .iter()
         .filter(|(key, _)| observed.pods.get(**key).is_some_and(|pod| !pod.excluded))
-        .filter_map(|(key, assessment)| Some((*key, assessment.report.filter(|report| report.is_writable())?)))
+        .filter_map(|(key, assessment)| Some((*key, assessment.report.filter(|report| takes_writes(report))?)))
         .collect::<Vec<_>>()
         .into_iter()
 }
@@ -117,7 +117,7 @@ fn against_mark<'a>(
 /// The first choice of a route: every selected pod has to have answered, all be one cluster, and one take writes.
 fn first<'a>(observed: &'a Observed, assessments: &Assessments<'a>) -> Choice<'a> {
     let mut systems = BTreeSet::new();
-    let mut takes_writes = Vec::new();
+    let mut writers = Vec::new();
     for (key, pod) in &observed.pods {
         if pod.excluded || pod.lifecycle == Lifecycle::Ended {
             continue;
@@ -130,11 +130,11 @@ fn first<'a>(observed: &'a Observed, assessments: &Assessments<'a>) -> Choice<'a
             return Choice::NoMark(format!("{} has not answered yet", key.name));
         };
         systems.insert(report.system_identifier);
-        if report.is_writable() {
-            takes_writes.push(key);
+        if takes_writes(report) {
+            writers.push(key);
         }
     }
-    match (systems.len(), takes_writes.as_slice()) {
+    match (systems.len(), writers.as_slice()) {
         (_, []) => Choice::Nobody,
         (1, [only]) => Choice::One(only),
         (1, several) => Choice::NoMark(format!("{} servers take writes", several.len())),

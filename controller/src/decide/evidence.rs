@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use probe::{Evidence, Report};
+use probe::{Evidence, Report, Standing};
 
 use super::observed::{Container, Lifecycle, Observed, PodView, Policy};
 use crate::clock::Tick;
@@ -12,6 +12,11 @@ const START_SLACK_MICROS: i64 = 2_000_000;
 
 /// A standby that has received something this recently proves that its primary lives.
 const RECEIVER_RECENT: Duration = Duration::from_secs(1);
+
+/// Whether the server says that it takes writes.
+pub(crate) fn takes_writes(report: &Report) -> bool {
+    report.standing == Standing::Writable
+}
 
 /// What one pod is worth now.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +50,7 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
         return Assessment::bare(Evidence::Down, "the container does not run");
     }
     let silent_since = pod.sightings.alive.unwrap_or(observed.reign.began).max(observed.reign.began);
-    let wrote_last = pod.sightings.answer.as_ref().is_some_and(|(_, report)| report.is_writable());
+    let wrote_last = pod.sightings.answer.as_ref().is_some_and(|(_, report)| takes_writes(report));
     let silent = |evidence, detail| Assessment {
         evidence,
         report: None,
@@ -66,7 +71,7 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
             Some(report) if started_with(pod.container, report) => Assessment {
                 evidence: sighting.evidence,
                 report: Some(report),
-                may_write: report.is_writable(),
+                may_write: takes_writes(report),
                 silent_since: None,
                 detail: "",
                 expires: fresh_until,
@@ -89,7 +94,7 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
 /// Whether the server that answered can be the one of this container.
 fn started_with(container: Container, report: &Report) -> bool {
     match container {
-        Container::Running { since_micros } => report.postmaster_started.as_micros() >= since_micros - START_SLACK_MICROS,
+        Container::Running { since_micros } => report.postmaster_started.0 >= since_micros - START_SLACK_MICROS,
         Container::Unknown => true,
         Container::Stopped => false,
     }

@@ -6,7 +6,9 @@ use probe::Report;
 use shared::{ledger::Mark, role::Role};
 
 use super::{
-    Draft, View, grant,
+    Draft, View,
+    evidence::takes_writes,
+    grant,
     observed::{LabelState, LedgerView, PodKey, PodView},
     plan::{Action, Finding, LedgerExpected, SwitchFrom},
 };
@@ -72,7 +74,7 @@ impl View<'_> {
             draft.findings.push(refuse(format!("no pod of this route has the uid {uid}")));
             return;
         };
-        let Some(report) = self.report(key).filter(|report| report.is_writable()) else {
+        let Some(report) = self.report(key).filter(|report| takes_writes(report)) else {
             draft.findings.push(refuse(format!("{} does not take writes", key.name)));
             return;
         };
