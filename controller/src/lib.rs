@@ -1,11 +1,18 @@
 //! The controller.
 
 pub mod admin;
+pub mod apply;
+pub mod chain;
+pub mod cli;
 pub mod clock;
+mod data_identity;
 pub mod decide;
 pub mod election;
 pub mod health;
 pub mod metrics;
+pub mod reign;
+pub mod run;
 pub mod sighting;
 pub mod stamp;
 pub mod telemetry;
+pub mod writer;

@@ -68,17 +68,20 @@ impl Sightings {
         if sighting.reply {
             self.replied = Some(at);
         }
-        if matches!(sighting.evidence, Evidence::Writable | Evidence::InRecovery | Evidence::Barred) {
+        if matches!(
+            sighting.evidence,
+            Evidence::Writable | Evidence::InRecovery | Evidence::Barred
+        ) {
             self.alive = Some(at);
         }
         if let Some(report) = &sighting.report {
-            if let Some(receiver) = &report.receiver {
+            if let Some(received) = report.receiver.and_then(|receiver| receiver.received) {
                 if let Some((from, before)) = self.received
-                    && receiver.received > before
+                    && received > before
                 {
                     self.advance = Some(Advance { from, to: at });
                 }
-                self.received = Some((at, receiver.received));
+                self.received = Some((at, received));
             }
             self.answer = Some((at, report.clone()));
         }

@@ -43,7 +43,8 @@ impl FromStr for Holder {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let sound = text.len() == Self::DIGITS && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let sound =
+            text.len() == Self::DIGITS && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         sound
             .then(|| u32::from_str_radix(text, 16).ok())
             .flatten()
@@ -62,7 +63,13 @@ impl FromStr for Stamp {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten();
+        let number = |digits: &str| {
+            digits
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| digits.parse::<u64>().ok())
+                .flatten()
+        };
         let mut parts = text.splitn(3, '.');
         let parsed = (|| {
             let term = Term(u32::try_from(number(parts.next()?)?).ok()?);
@@ -110,7 +117,11 @@ mod tests {
 
     #[test]
     fn a_stamp_reads_back_as_it_was_written() {
-        let stamp = Stamp { term: Term(17), n: 4, holder: Holder(0x0bad_cafe) };
+        let stamp = Stamp {
+            term: Term(17),
+            n: 4,
+            holder: Holder(0x0bad_cafe),
+        };
         assert_eq!(stamp.to_string(), "17.4.0badcafe");
         assert_eq!(StampState::of(Some("17.4.0badcafe")), StampState::Known(stamp));
         assert_eq!(Holder::of_identity("pgsteer-0_x_0badcafe"), Some(Holder(0x0bad_cafe)));
@@ -118,8 +129,24 @@ mod tests {
 
     #[test]
     fn anything_else_is_malformed() {
-        for text in ["", "17", "17.4", "17.4.", "17.4.0BADCAFE", "17.4.0badcaf", "-1.4.0badcafe", "+1.4.0badcafe", "4294967296.1.0badcafe", "1.2.3.0badcafe", " 1.2.0badcafe"] {
-            assert_eq!(StampState::of(Some(text)), StampState::Malformed(text.to_owned()), "{text}");
+        for text in [
+            "",
+            "17",
+            "17.4",
+            "17.4.",
+            "17.4.0BADCAFE",
+            "17.4.0badcaf",
+            "-1.4.0badcafe",
+            "+1.4.0badcafe",
+            "4294967296.1.0badcafe",
+            "1.2.3.0badcafe",
+            " 1.2.0badcafe",
+        ] {
+            assert_eq!(
+                StampState::of(Some(text)),
+                StampState::Malformed(text.to_owned()),
+                "{text}"
+            );
         }
         assert_eq!(StampState::of(None), StampState::Absent);
     }

@@ -1,0 +1,157 @@
+//! Carries one action out. It makes no choice: what to do was decided, and what comes of it is only reported.
+
+use std::sync::Arc;
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use shared::{
+    ledger::{Mark, PostgresLedger, PostgresLedgerSpec, SWITCHES_KEPT, Switch},
+    role::Role,
+    route::PostgresRoute,
+    term::Term,
+};
+
+use crate::{
+    decide::{Action, PodKey, SwitchFrom},
+    election::WritePermit,
+    writer::{LabelWrite, NotSent, Writer, Written},
+};
+
+/// Where the actions of one turn take place.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The route as it was looked at.
+    pub route: Arc<PostgresRoute>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What the ledger held.
+    pub ledger: Option<PostgresLedgerSpec>,
+    /// The wall clock's time of the turn, for people.
+    pub now: Time,
+}
+
+/// What became of an action.
+#[derive(Debug)]
+pub enum Effect {
+    /// A pod was written to.
+    Pod {
+        /// The pod.
+        pod: PodKey,
+        /// The label that was written, if one was.
+        label: LabelWrite,
+        /// What became of it.
+        written: Written<Pod>,
+    },
+    /// The ledger was written to.
+    Ledger {
+        /// Whether the mark was among it.
+        mark: bool,
+        /// What became of it.
+        written: Written<PostgresLedger>,
+    },
+    /// The route was written to.
+    Route(Written<PostgresRoute>),
+    /// Somebody with a higher claim has written: leading is over.
+    Outranked(Term),
+}
+
+/// Carries one action out, under a permit that was just given.
+pub async fn apply(
+    writer: &Writer,
+    permit: WritePermit<'_>,
+    place: &Place,
+    action: &Action,
+) -> Result<Effect, NotSent> {
+    let label = |role: Option<Role>| role.map_or(LabelWrite::Remove, LabelWrite::Set);
+    match action {
+        Action::Stamp { pod, resource_version } => {
+            write_pod(writer, permit, place, pod, resource_version, LabelWrite::Keep).await
+        }
+        Action::Withdraw {
+            pod,
+            resource_version,
+            to,
+        }
+        | Action::Relabel {
+            pod,
+            resource_version,
+            to,
+            ..
+        } => write_pod(writer, permit, place, pod, resource_version, label(*to)).await,
+        Action::Grant { pod, resource_version } => {
+            write_pod(
+                writer,
+                permit,
+                place,
+                pod,
+                resource_version,
+                LabelWrite::Set(Role::Primary),
+            )
+            .await
+        }
+        Action::StampLedger { uid, resource_version } => {
+            let expected = crate::decide::LedgerExpected {
+                uid: uid.clone(),
+                resource_version: resource_version.clone(),
+            };
+            let ledger = PostgresLedgerSpec {
+                term_floor: permit.term(),
+                ..place.ledger.clone().unwrap_or_default()
+            };
+            let written = writer
+                .ledger(permit, &place.namespace, &place.name, Some(&expected), ledger)
+                .await?;
+            Ok(Effect::Ledger { mark: false, written })
+        }
+        Action::SetMark { expected, mark, switch } => {
+            let ledger = marked(place, permit.term(), mark, switch.as_ref());
+            let written = writer
+                .ledger(permit, &place.namespace, &place.name, expected.as_ref(), ledger)
+                .await?;
+            Ok(Effect::Ledger { mark: true, written })
+        }
+        Action::ClearAccept => Ok(Effect::Route(writer.accepted(permit, &place.route).await?)),
+        Action::StepDown { met } => Ok(Effect::Outranked(*met)),
+    }
+}
+
+async fn write_pod(
+    writer: &Writer,
+    permit: WritePermit<'_>,
+    place: &Place,
+    pod: &PodKey,
+    resource_version: &str,
+    label: LabelWrite,
+) -> Result<Effect, NotSent> {
+    let role_label = &place.route.spec.role_label;
+    let written = writer
+        .pod(permit, &place.namespace, pod, resource_version, role_label, label)
+        .await?;
+    Ok(Effect::Pod {
+        pod: pod.clone(),
+        label,
+        written,
+    })
+}
+
+/// The ledger with a new mark, and the switch that it stands for.
+fn marked(place: &Place, term: Term, mark: &Mark, switch: Option<&SwitchFrom>) -> PostgresLedgerSpec {
+    let mut ledger = place.ledger.clone().unwrap_or_default();
+    if let Some(SwitchFrom { pod: from }) = switch {
+        let (at, to) = (place.now.clone(), mark.pod.clone());
+        ledger.switches.insert(
+            0,
+            Switch {
+                at,
+                from: from.clone(),
+                to,
+                timeline: mark.timeline,
+            },
+        );
+        ledger.switches.truncate(SWITCHES_KEPT);
+    }
+    ledger.mark = Some(mark.clone());
+    ledger.term_floor = term;
+    ledger
+}

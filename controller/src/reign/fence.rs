@@ -1,0 +1,51 @@
+//! The first act of a reign: to outrank everything that was ever written. See docs/architecture.md, the fence.
+
+use kube::ResourceExt;
+use shared::{names, term::Term};
+use tracing::{error, info, warn};
+
+use super::{Context, stores::Stores};
+use crate::{chain::Chain, election::RaiseError, stamp::StampState};
+
+/// Attempts to raise the term within one reign; a reign that cannot is better ended.
+const RAISES_MAX: u32 = 5;
+
+/// The highest term on any object.
+fn floor(stores: &Stores) -> Option<Term> {
+    let mut terms = Vec::new();
+    for scope in stores.scopes() {
+        let stamp = |annotations: &std::collections::BTreeMap<String, String>| {
+            StampState::of(annotations.get(names::STAMP).map(String::as_str)).term()
+        };
+        terms.extend(scope.pods.all().iter().filter_map(|pod| stamp(pod.annotations())));
+        for ledger in scope.ledgers.all() {
+            terms.extend(stamp(ledger.annotations()));
+            terms.push(ledger.spec.term_floor);
+        }
+    }
+    terms.into_iter().max()
+}
+
+/// Makes sure that this reign's term is above every term that was ever written. Without that it must not write.
+pub(crate) async fn outrank(context: &Context, stores: &Stores) -> bool {
+    let Some(floor) = floor(stores) else { return true };
+    for _attempt in 0..RAISES_MAX {
+        let own = context.election.leadership.borrow().reign().map(|reign| reign.term);
+        if own.is_none_or(|own| own > floor) {
+            return own.is_some();
+        }
+        let Some(wanted) = floor.next() else {
+            error!(%floor, "an object carries the highest possible term: remove its stamp annotation by hand");
+            return false;
+        };
+        match context.election.raise_term(wanted).await {
+            Ok(term) => info!(%term, %floor, "the term was raised above everything that was written"),
+            Err(error @ RaiseError::Unanswered(_)) => warn!(error = %Chain(&error), "trying again"),
+            Err(error) => {
+                warn!(error = %Chain(&error), "this replica does not lead");
+                return false;
+            }
+        }
+    }
+    false
+}

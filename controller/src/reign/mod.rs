@@ -1,0 +1,344 @@
+//! One reign of one leader: the informers, the probes, and the loop that gives every route its turns.
+//!
+//! ```text
+//! watches ---> stores ---.                                 .---> turn (permit, apply)
+//!                        +--> due routes --> observe, decide
+//! probes ----> sightings-'                                 '---> report (status, Events)
+//! ```
+//!
+//! The loop owns all state and never waits for the API server or for PostgreSQL itself. A route has at most one turn's writes and one
+//! report under way. When the reign ends everything here is dropped; the next one looks at everything anew.
+
+mod acceptance;
+mod credentials;
+mod fence;
+mod memory;
+mod observe;
+mod owners;
+mod prober;
+mod record;
+mod report;
+mod stores;
+mod tending;
+mod turn;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use kube::{Client, Resource, ResourceExt};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    clock::{Clock, Tick},
+    election::{self, Reign, StepDown},
+    health::Health,
+    metrics::Metrics,
+    stamp::Holder,
+    writer::Writer,
+};
+use credentials::Credentials;
+use prober::{Seen, Surroundings};
+use stores::{Due, Stores};
+use tending::Tended;
+
+/// Every route has a turn at least this often, so that a lost event costs seconds, never for ever.
+const TURN_EVERY: Duration = Duration::from_secs(2);
+
+/// How long one read from the API server may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sightings that wait for the loop. It takes thousands a second; more than this means that it is stuck, and the probes wait.
+const SIGHTINGS_MAX: usize = 4096;
+
+/// After a zombie has stopped it lets the others lead for this long.
+const ZOMBIE_PAUSE: Duration = Duration::from_secs(5);
+
+/// A leader that sees no server of any route stays out of the election for a time between these.
+const BLIND_PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(60);
+
+/// Which route.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, and its ledger's.
+    pub name: String,
+}
+
+impl RouteKey {
+    /// The key of a route, or of the route of a ledger.
+    fn of<K: Resource>(object: &K) -> Self {
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        }
+    }
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What every reign of a process works with.
+pub struct Context {
+    client: Client,
+    election: election::Handle,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    writer: Writer,
+    namespaces: Vec<String>,
+    /// The process is to end: no new turn begins.
+    stop: CancellationToken,
+    /// Whether the Lease was given up for blindness, and nothing has replied since.
+    gave_up_blind: AtomicBool,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("namespaces", &self.namespaces)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// `client` must not retry by itself; no `namespaces` means all.
+    pub fn new(
+        client: Client,
+        election: election::Handle,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        namespaces: Vec<String>,
+        stop: CancellationToken,
+    ) -> Self {
+        let writer = Writer::new(client.clone(), Arc::clone(&clock));
+        let gave_up_blind = AtomicBool::new(false);
+        Self {
+            client,
+            election,
+            clock,
+            metrics,
+            health,
+            writer,
+            namespaces,
+            stop,
+            gave_up_blind,
+        }
+    }
+}
+
+/// Leads until the reign is over or the process is to end. When it returns, no write of it is under way any more, except
+/// ones that were cut off with the reign itself; the next leader's stamps take care of those.
+pub async fn lead(context: &Arc<Context>, reign: Reign) {
+    context.metrics.leads(reign.term);
+    context.health.leads(reign.term);
+    info!(term = %reign.term, reign = reign.number, "leading");
+    let (lost, number) = (reign.lost.clone(), reign.number);
+    tokio::select! {
+        () = lost.cancelled() => warn!(reign = number, "the reign is over"),
+        () = govern(context, reign) => {}
+    }
+    context.metrics.follows();
+}
+
+async fn govern(context: &Arc<Context>, reign: Reign) {
+    let mut watches = JoinSet::new();
+    let due = Arc::new(Due::default());
+    let stores = Arc::new(Stores::follow(&context.client, &context.namespaces, &due, &mut watches));
+    tokio::select! {
+        ready = wait_beating(context, stores.ready()) => {
+            if let Err(error) = ready {
+                error!(%error, "a watch ended before it had brought everything");
+                return;
+            }
+        }
+        () = context.stop.cancelled() => return,
+    }
+    let Some(holder) = Holder::of_identity(&reign.holder) else {
+        error!(identity = reign.holder, "the identity carries no holder");
+        return;
+    };
+    if !fence::outrank(context, &stores).await {
+        return;
+    }
+    let (out, seen) = mpsc::channel(SIGHTINGS_MAX);
+    let credentials = Arc::new(Credentials::new(context.client.clone(), Arc::clone(&context.clock)));
+    let surroundings = Surroundings {
+        credentials: Arc::clone(&credentials),
+        clock: Arc::clone(&context.clock),
+        metrics: Arc::clone(&context.metrics),
+        out,
+    };
+    let mut government = Government {
+        context: Arc::clone(context),
+        holder,
+        stores,
+        due,
+        surroundings,
+        routes: BTreeMap::new(),
+        probes: JoinSet::new(),
+        turns: JoinSet::new(),
+        reports: JoinSet::new(),
+        owners: tending::Owners::default(),
+    };
+    context.health.synced(reign.term);
+    government.run(seen, &mut watches).await;
+}
+
+/// Waits, and says meanwhile that the process is alive.
+async fn wait_beating<T>(context: &Context, ready: impl Future<Output = T>) -> T {
+    let mut ready = std::pin::pin!(ready);
+    loop {
+        context.health.beat();
+        if let Ok(ready) = tokio::time::timeout(TURN_EVERY, &mut ready).await {
+            return ready;
+        }
+    }
+}
+
+/// The state of a reign.
+struct Government {
+    context: Arc<Context>,
+    holder: Holder,
+    stores: Arc<Stores>,
+    due: Arc<Due>,
+    surroundings: Surroundings,
+    routes: BTreeMap<RouteKey, Tended>,
+    probes: JoinSet<()>,
+    turns: JoinSet<turn::Done>,
+    reports: JoinSet<report::Reported>,
+    owners: tending::Owners,
+}
+
+impl Government {
+    async fn run(&mut self, mut seen: mpsc::Receiver<Seen>, watches: &mut JoinSet<&'static str>) {
+        self.everything_is_due();
+        let mut round_due = self.context.clock.now() + TURN_EVERY;
+        let context = Arc::clone(&self.context);
+        let due = Arc::clone(&self.due);
+        while !context.stop.is_cancelled() {
+            context.health.beat();
+            let now = context.clock.now();
+            if now >= round_due {
+                self.everything_is_due();
+                round_due = now + TURN_EVERY;
+            }
+            self.wake_routes(now);
+            for route in due.take() {
+                self.turn(&route);
+            }
+            if self.all_blind() {
+                self.give_up_blind().await;
+                return;
+            }
+            let pause = self
+                .next_wake(round_due)
+                .since(context.clock.now())
+                .max(Duration::from_millis(1));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the pace of the loop; the tick decides what is due"
+            )]
+            let paused = tokio::time::sleep(pause);
+            tokio::select! {
+                () = context.stop.cancelled() => {}
+                () = due.wait() => {}
+                Some(first) = seen.recv() => {
+                    self.saw(first);
+                    while let Ok(more) = seen.try_recv() {
+                        self.saw(more);
+                    }
+                }
+                Some(done) = self.turns.join_next() => match done {
+                    Ok(done) => {
+                        if let Some(met) = self.turned(done) {
+                            warn!(%met, "this replica is not the latest leader: it stops and leaves the Lease alone");
+                            context.election.step_down(StepDown::Zombie, ZOMBIE_PAUSE).await;
+                            return;
+                        }
+                    }
+                    Err(error) => error!(%error, "a turn ended unexpectedly"),
+                },
+                Some(reported) = self.reports.join_next() => match reported {
+                    Ok(reported) => self.reported(reported),
+                    Err(error) => error!(%error, "a report ended unexpectedly"),
+                },
+                Some(read) = self.owners.reads.join_next() => match read {
+                    Ok((uid, owner)) => {
+                        self.owners.read(uid, owner, context.clock.now());
+                        self.everything_is_due();
+                    }
+                    Err(error) => error!(%error, "a read ended unexpectedly"),
+                },
+                Some(ended) = self.probes.join_next() => {
+                    // A probe that was called off ends as cancelled; anything else is a defect that must not blind us in silence.
+                    if let Err(error) = ended && !error.is_cancelled() {
+                        error!(%error, "a probe ended unexpectedly: the reign ends with it");
+                        return;
+                    }
+                }
+                Some(ended) = watches.join_next() => {
+                    error!(watch = ?ended, "a watch ended: the reign ends with it");
+                    return;
+                }
+                () = paused => {}
+            }
+        }
+        self.last_writes().await;
+    }
+
+    /// Lets the writes that are under way come to their end: the Lease is given up after the last one.
+    async fn last_writes(&mut self) {
+        while self.turns.join_next().await.is_some() {}
+    }
+
+    fn everything_is_due(&self) {
+        for scope in self.stores.scopes() {
+            scope
+                .routes
+                .all()
+                .iter()
+                .for_each(|route| self.due.add(RouteKey::of(route.as_ref())));
+        }
+        self.routes.keys().for_each(|route| self.due.add(route.clone()));
+    }
+
+    fn wake_routes(&mut self, now: Tick) {
+        for (key, tended) in &mut self.routes {
+            if tended.wake_at.is_some_and(|at| at <= now) {
+                tended.wake_at = None;
+                self.due.add(key.clone());
+            }
+        }
+    }
+
+    fn next_wake(&self, round_due: Tick) -> Tick {
+        self.routes
+            .values()
+            .filter_map(|tended| tended.wake_at)
+            .fold(round_due, Tick::min)
+    }
+
+    /// Gives the Lease up, so that another replica may see what this one cannot.
+    async fn give_up_blind(&self) {
+        let pause = rand::RngExt::random_range(&mut rand::rng(), BLIND_PAUSE);
+        warn!(
+            ?pause,
+            "no server of any route replies: the Lease is given up, another replica may see better"
+        );
+        self.context
+            .gave_up_blind
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.context.election.step_down(StepDown::Blind, pause).await;
+    }
+}

@@ -1,0 +1,309 @@
+//! The probe task of one pod: one kept session, and a fresh connection at least once a second.
+//!
+//! ```text
+//!            open ----> kept session: pulse every interval, hears a promotion unasked
+//!  fresh ---<                |  ends, or fails
+//!            ask  <----------'  at once: a fresh connection decides
+//! ```
+//!
+//! At most one kept and one fresh connection are in use. What is seen is sent to the loop; nothing is decided here.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use probe::{Evidence, News, ProbeError, Report, Session, Standing, classify};
+use rand::RngExt;
+use shared::route::Connection;
+use tokio::sync::{mpsc, watch};
+
+use super::{RouteKey, credentials::Credentials};
+use crate::{
+    clock::{Clock, Tick},
+    decide::PodKey,
+    metrics::Metrics,
+    sighting::{Sighting, Via},
+};
+
+/// A kept session hides a hung postmaster, so a fresh connection is made at least this often.
+const FRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// Probes of many pods are spread by up to this part of the pause, so that they do not all go out in one instant.
+const JITTER_PARTS: u32 = 10;
+
+/// Whom to probe, and how. A change of any of it is a new task.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Assignment {
+    pub(crate) route: RouteKey,
+    pub(crate) pod: PodKey,
+    pub(crate) ip: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) connection: Connection,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+}
+
+/// What a probe has seen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) route: RouteKey,
+    pub(crate) pod: PodKey,
+    pub(crate) via: Via,
+    pub(crate) sighting: Sighting,
+}
+
+/// What the task needs from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) out: mpsc::Sender<Seen>,
+}
+
+/// Why a question got no answer.
+enum Failure {
+    /// There is nothing to log in with: nothing was asked.
+    NoLogin(String),
+    /// It was asked.
+    Probe(ProbeError),
+}
+
+/// The answer of a fresh connection, and the session when it is kept.
+struct Opened {
+    asked: Tick,
+    answer: Result<Report, Failure>,
+    session: Option<Session>,
+}
+
+struct Prober {
+    assignment: Assignment,
+    surroundings: Surroundings,
+    /// Whether the pod is being deleted: a kept session would hold up its smart shutdown.
+    terminating: watch::Receiver<bool>,
+    /// The last full answer on the kept session; a pulse says that it still holds.
+    last: Option<Report>,
+    rejected: bool,
+}
+
+/// Probes until it is dropped, or nobody listens any more.
+pub(crate) async fn run(assignment: Assignment, surroundings: Surroundings, terminating: watch::Receiver<bool>) {
+    let mut prober = Prober {
+        assignment,
+        surroundings,
+        terminating,
+        last: None,
+        rejected: false,
+    };
+    prober.run().await;
+}
+
+/// What the task woke up for.
+enum Woke {
+    Fresh(Opened),
+    News(News),
+    Pause,
+    Terminating,
+}
+
+impl Prober {
+    async fn run(&mut self) {
+        let mut kept: Option<Session> = None;
+        let mut fresh: Option<BoxFuture<'static, Opened>> = None;
+        let mut fresh_due = self.surroundings.clock.now();
+        while !self.surroundings.out.is_closed() {
+            let now = self.surroundings.clock.now();
+            if kept.is_none() && self.last.take().is_some() {
+                // The end of a session says nothing by itself: a fresh connection decides, now.
+                fresh_due = now;
+            }
+            if fresh.is_none() && now >= fresh_due {
+                let keep = kept.is_none() && !*self.terminating.borrow();
+                fresh = Some(self.open(keep).await);
+            }
+            let pause = self.pause(kept.is_some(), fresh_due.since(now));
+            match wake(&mut fresh, &mut kept, &mut self.terminating, pause).await {
+                Woke::Fresh(Opened { asked, answer, session }) => {
+                    fresh = None;
+                    let evidence = evidence(&answer);
+                    fresh_due = self.surroundings.clock.now() + self.again(evidence);
+                    if evidence == Evidence::Starting {
+                        kept = None;
+                    } else if session.is_some() {
+                        kept = session;
+                        self.last = answer.as_ref().ok().cloned();
+                    }
+                    self.see(Via::Fresh, asked, answer).await;
+                }
+                Woke::News(News::Standing(_)) => self.ask_kept(&mut kept).await,
+                Woke::News(News::Ended(_)) | Woke::Terminating => kept = None,
+                Woke::Pause => self.pulse(&mut kept).await,
+            }
+        }
+    }
+
+    /// How long nothing happens: until the next pulse, or until the next fresh connection is due.
+    fn pause(&self, keeps: bool, fresh_in: Duration) -> Duration {
+        let interval = self.assignment.interval;
+        let jitter = rand::rng().random_range(Duration::ZERO..=interval / JITTER_PARTS);
+        let fresh_in = fresh_in.max(Duration::from_millis(1));
+        if keeps {
+            (interval - jitter).min(fresh_in)
+        } else {
+            fresh_in
+        }
+    }
+
+    /// When to make the next fresh connection. A server that bars us is not to be burdened with ten attempts a second; one
+    /// that is down may be back any moment, and one that is being deleted may be gone.
+    fn again(&self, evidence: Evidence) -> Duration {
+        match evidence {
+            Evidence::Writable | Evidence::InRecovery if *self.terminating.borrow() => self.assignment.interval,
+            Evidence::Writable | Evidence::InRecovery | Evidence::Barred => {
+                FRESH_EVERY - rand::rng().random_range(Duration::ZERO..=FRESH_EVERY / JITTER_PARTS)
+            }
+            Evidence::Down | Evidence::Starting | Evidence::Silent | Evidence::Unclear => self.assignment.interval,
+        }
+    }
+
+    /// Begins a fresh connection.
+    async fn open(&mut self, keep: bool) -> BoxFuture<'static, Opened> {
+        let Assignment {
+            route,
+            connection,
+            ip,
+            port,
+            timeout,
+            ..
+        } = &self.assignment;
+        let login = self
+            .surroundings
+            .credentials
+            .login(route, connection, self.rejected)
+            .await;
+        let target = match login.map_err(|error| error.to_string()) {
+            Ok(login) => login.target(SocketAddr::new(*ip, *port)),
+            Err(reason) => Err(reason),
+        };
+        let timeout = *timeout;
+        let asked = self.surroundings.clock.now();
+        async move {
+            let (answer, session) = match target {
+                Err(reason) => (Err(Failure::NoLogin(reason)), None),
+                Ok(target) if keep => match Session::open(&target, timeout).await {
+                    Ok((session, report)) => (Ok(report), Some(session)),
+                    Err(error) => (Err(Failure::Probe(error)), None),
+                },
+                Ok(target) => (probe::ask(&target, timeout).await.map_err(Failure::Probe), None),
+            };
+            Opened { asked, answer, session }
+        }
+        .boxed()
+    }
+
+    async fn pulse(&mut self, kept: &mut Option<Session>) {
+        let Some(session) = kept else { return };
+        let asked = self.surroundings.clock.now();
+        let unchanged = match session.pulse(self.assignment.timeout).await {
+            Ok(pulse) => self.last.clone().filter(|last| pulse.standing == Some(last.standing)),
+            Err(_says_nothing_by_itself) => {
+                *kept = None;
+                return;
+            }
+        };
+        match unchanged {
+            Some(report) => self.see(Via::Kept, asked, Ok(report)).await,
+            None => self.ask_kept(kept).await,
+        }
+    }
+
+    async fn ask_kept(&mut self, kept: &mut Option<Session>) {
+        let Some(session) = kept else { return };
+        let asked = self.surroundings.clock.now();
+        match session.ask(self.assignment.timeout).await {
+            Ok(report) => {
+                self.last = Some(report.clone());
+                self.see(Via::Kept, asked, Ok(report)).await;
+            }
+            Err(_says_nothing_by_itself) => *kept = None,
+        }
+    }
+
+    /// Tells the loop.
+    async fn see(&mut self, via: Via, asked: Tick, answer: Result<Report, Failure>) {
+        let evidence = evidence(&answer);
+        let at = self.surroundings.clock.now();
+        self.surroundings.metrics.probed(evidence, at.since(asked));
+        let (reply, detail) = match &answer {
+            Ok(_) => (true, String::new()),
+            Err(Failure::NoLogin(reason)) => (false, reason.clone()),
+            Err(Failure::Probe(error)) => (error.is_reply(), error.to_string()),
+        };
+        self.rejected = matches!(&answer, Err(Failure::Probe(error)) if error.wants_new_credentials());
+        let sighting = Sighting {
+            at,
+            ip: self.assignment.ip,
+            evidence,
+            report: answer.ok(),
+            reply,
+            detail,
+        };
+        let (route, pod) = (self.assignment.route.clone(), self.assignment.pod.clone());
+        // The loop has ended when nobody listens, and this task with it.
+        self.surroundings
+            .out
+            .send(Seen {
+                route,
+                pod,
+                via,
+                sighting,
+            })
+            .await
+            .ok();
+    }
+}
+
+/// What an answer is worth. Without a login nothing is known against the server: a person has to act.
+fn evidence(answer: &Result<Report, Failure>) -> Evidence {
+    match answer {
+        Ok(report) if report.standing == Standing::Writable => Evidence::Writable,
+        Ok(_) => Evidence::InRecovery,
+        Err(Failure::NoLogin(_)) => Evidence::Barred,
+        Err(Failure::Probe(error)) => classify(&Err(error.clone())),
+    }
+}
+
+/// Waits for whatever comes first.
+async fn wake(
+    fresh: &mut Option<BoxFuture<'static, Opened>>,
+    kept: &mut Option<Session>,
+    terminating: &mut watch::Receiver<bool>,
+    pause: Duration,
+) -> Woke {
+    let opened = async {
+        match fresh {
+            Some(opening) => opening.await,
+            None => std::future::pending().await,
+        }
+    };
+    let news = async {
+        match kept {
+            Some(session) => session.news().await,
+            None => std::future::pending().await,
+        }
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the pace of the probes; the tick decides what is due"
+    )]
+    let paused = tokio::time::sleep(pause);
+    tokio::select! {
+        opened = opened => Woke::Fresh(opened),
+        news = news => Woke::News(news),
+        Ok(()) = terminating.changed() => Woke::Terminating,
+        () = paused => Woke::Pause,
+    }
+}

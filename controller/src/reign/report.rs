@@ -1,0 +1,179 @@
+//! Tells people: writes the status, and publishes Events. Nothing here changes what is decided, and none of it is waited for.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Resource,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use shared::{names, route::PostgresRoute, status::Reason};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use super::{
+    Context, RouteKey,
+    record::{self, Notice, Told},
+    stores::Scope,
+    tending::Tended,
+};
+use crate::{
+    chain::Chain,
+    clock::Tick,
+    decide::Action,
+    election::permit,
+    metrics::{Write, WriteOutcome},
+    writer::Written,
+};
+
+/// Events of one report that are published at most; more would only hide the first ones.
+const NOTICES_MAX: usize = 8;
+
+/// What became of a report.
+pub(crate) struct Reported {
+    pub(crate) route: RouteKey,
+    /// The route with its new status.
+    pub(crate) written: Option<Box<PostgresRoute>>,
+    /// Whether it was a status: a route has one under way at most.
+    pub(crate) status: bool,
+}
+
+/// Begins to write the status, if it differs from what the route has, and to publish what is new in it.
+pub(crate) fn begin(
+    context: &Arc<Context>,
+    reports: &mut JoinSet<Reported>,
+    key: &RouteKey,
+    tended: &mut Tended,
+    told: &Told<'_>,
+    refusals: Vec<String>,
+) {
+    let status = record::status(told);
+    let old = told.route.status.clone().unwrap_or_default();
+    if tended.reporting || status == old {
+        return;
+    }
+    tended.reporting = true;
+    let mut notices = record::notices(&old.conditions, &status.conditions);
+    notices.extend(refusals.into_iter().map(|note| Notice {
+        warning: true,
+        reason: Reason::AcceptRefused,
+        note,
+    }));
+    let (context, key, route) = (Arc::clone(context), key.clone(), told.route.clone());
+    reports.spawn(async move {
+        let leadership = context.election.leadership.borrow().clone();
+        let written = match permit(&leadership, context.clock.now()) {
+            Ok(permit) => context.writer.status(permit, &route, &status).await.ok(),
+            Err(_not_leading) => None,
+        };
+        let (outcome, written) = match written {
+            Some(Written::Done(object)) => (WriteOutcome::Done, Some(object)),
+            Some(Written::Conflict | Written::Gone) => (WriteOutcome::Conflict, None),
+            Some(Written::Unknown(reason)) => {
+                warn!(route = %key, reason, "the status was not written, as far as is known");
+                (WriteOutcome::Unknown, None)
+            }
+            Some(Written::Refused(reason)) => {
+                warn!(route = %key, reason, "the status was refused");
+                (WriteOutcome::Refused, None)
+            }
+            None => (WriteOutcome::NotSent, None),
+        };
+        context.metrics.wrote(Write::Status, outcome);
+        if outcome == WriteOutcome::Done {
+            publish(&context, &route, &notices).await;
+        }
+        Reported {
+            route: key,
+            written,
+            status: true,
+        }
+    });
+}
+
+/// Tells about a primary role that was moved.
+pub(crate) fn role_moved(
+    context: &Arc<Context>,
+    reports: &mut JoinSet<Reported>,
+    scope: &Arc<Scope>,
+    key: &RouteKey,
+    action: &Action,
+    now: Tick,
+) {
+    let (reason, note) = match action {
+        Action::Grant { pod, .. } => (Reason::PrimaryGranted, format!("{} is primary", pod.name)),
+        Action::Withdraw { pod, to, .. } => {
+            let now_is = to.map_or("nothing".to_owned(), |role| role.to_string());
+            (
+                Reason::PrimaryWithdrawn,
+                format!("{} is primary no more; it is labelled {now_is}", pod.name),
+            )
+        }
+        Action::Stamp { .. }
+        | Action::StampLedger { .. }
+        | Action::Relabel { .. }
+        | Action::SetMark { .. }
+        | Action::ClearAccept
+        | Action::StepDown { .. } => return,
+    };
+    if reason == Reason::PrimaryGranted {
+        context.metrics.switched(&key.namespace, &key.name);
+    }
+    let Some(route) = scope.routes.get(&key.namespace, &key.name, now) else {
+        return;
+    };
+    let (context, key) = (Arc::clone(context), key.clone());
+    reports.spawn(async move {
+        publish(
+            &context,
+            &route,
+            &[Notice {
+                warning: false,
+                reason,
+                note,
+            }],
+        )
+        .await;
+        Reported {
+            route: key,
+            written: None,
+            status: false,
+        }
+    });
+}
+
+async fn publish(context: &Context, route: &PostgresRoute, notices: &[Notice]) {
+    let reporter = Reporter {
+        controller: names::FIELD_MANAGER.to_owned(),
+        instance: None,
+    };
+    let recorder = Recorder::new(context.client.clone(), reporter);
+    let reference: ObjectReference = route.object_ref(&());
+    for notice in notices.iter().take(NOTICES_MAX) {
+        let leadership = context.election.leadership.borrow().clone();
+        let Ok(permit) = permit(&leadership, context.clock.now()) else {
+            return;
+        };
+        let event = Event {
+            type_: if notice.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: notice.reason.to_string(),
+            note: Some(notice.note.clone()),
+            action: "Route".to_owned(),
+            secondary: None,
+        };
+        let remaining = permit.remaining(context.clock.now());
+        let outcome = match tokio::time::timeout(remaining, recorder.publish(&event, &reference)).await {
+            Ok(Ok(())) => WriteOutcome::Done,
+            Ok(Err(error)) => {
+                debug!(error = %Chain(&error), "an Event was not published");
+                WriteOutcome::Refused
+            }
+            Err(_elapsed) => WriteOutcome::Unknown,
+        };
+        context.metrics.wrote(Write::Event, outcome);
+    }
+}

@@ -1,0 +1,387 @@
+//! The informers: what the API server holds, followed by watches, and which routes a change concerns.
+//!
+//! One set of stores a namespace that the controller serves, or one for the whole cluster. An event carries no meaning here: it
+//! makes routes due, and their next turn looks at everything anew.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, future};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use shared::{ledger::PostgresLedger, route::PostgresRoute};
+use tokio::{sync::Notify, task::JoinSet};
+use tracing::warn;
+
+use super::RouteKey;
+use crate::clock::Tick;
+
+/// A watch that hears nothing is ended by the API server after this long and opened anew, so a dead one is noticed soon.
+/// In seconds; kube's own default is 290.
+const WATCH_SECONDS: u32 = 25;
+
+/// What this process wrote itself is shown before the watch has brought it, for this long at most. By then the watch has, or it is
+/// broken, and its word is what the next write is checked against anyway.
+const OWN_WRITE_SHOWN: Duration = Duration::from_secs(5);
+
+/// One kind's store, with this process's own latest writes laid over it.
+pub(crate) struct Followed<K: Resource<DynamicType = ()> + 'static> {
+    store: Store<K>,
+    own: Mutex<BTreeMap<(String, String), (Tick, Arc<K>)>>,
+}
+
+impl<K> Followed<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    fn new(store: Store<K>) -> Self {
+        Self {
+            store,
+            own: Mutex::default(),
+        }
+    }
+
+    /// The newest known state of an object.
+    pub(crate) fn get(&self, namespace: &str, name: &str, now: Tick) -> Option<Arc<K>> {
+        let stored = self.store.get(&ObjectRef::new(name).within(namespace));
+        self.newest(stored, namespace, name, now)
+    }
+
+    /// The newest known state of every object in a namespace that `wanted` picks by what the watch brought.
+    pub(crate) fn list(&self, namespace: &str, now: Tick, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        let of_namespace = |object: &Arc<K>| object.meta().namespace.as_deref().unwrap_or_default() == namespace;
+        let stored = self
+            .store
+            .state()
+            .into_iter()
+            .filter(|object| of_namespace(object) && wanted(object));
+        stored
+            .filter_map(|object| {
+                let name = object.name_any();
+                self.newest(Some(object), namespace, &name, now)
+            })
+            .collect()
+    }
+
+    /// Every object, as the watch brought it.
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        self.store.state()
+    }
+
+    /// Shows an object that this process has just written or read.
+    pub(crate) fn show(&self, object: K, now: Tick) {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        self.lock().insert(key, (now, Arc::new(object)));
+    }
+
+    fn newest(&self, stored: Option<Arc<K>>, namespace: &str, name: &str, now: Tick) -> Option<Arc<K>> {
+        let mut own = self.lock();
+        if own.is_empty() {
+            return stored;
+        }
+        let key = (namespace.to_owned(), name.to_owned());
+        let Some((shown, mine)) = own.get(&key) else {
+            return stored;
+        };
+        let caught_up = stored
+            .as_deref()
+            .is_some_and(|stored| version(stored) >= version(mine.as_ref()));
+        if caught_up || now.since(*shown) > OWN_WRITE_SHOWN {
+            own.remove(&key);
+            return stored;
+        }
+        Some(Arc::clone(mine))
+    }
+
+    fn forget(&self, object: &K) {
+        self.lock()
+            .remove(&(object.namespace().unwrap_or_default(), object.name_any()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), (Tick, Arc<K>)>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The resourceVersion as the number that it is; one that is none counts as the oldest.
+fn version<K: Resource>(object: &K) -> u64 {
+    object
+        .meta()
+        .resource_version
+        .as_deref()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
+}
+
+/// The routes whose turn is due. A set, so it is never longer than there are routes.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    routes: Mutex<BTreeSet<RouteKey>>,
+    wake: Notify,
+}
+
+impl Due {
+    /// Makes a route's turn due.
+    pub(crate) fn add(&self, route: RouteKey) {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(route);
+        self.wake.notify_one();
+    }
+
+    /// Takes all that are due.
+    pub(crate) fn take(&self) -> BTreeSet<RouteKey> {
+        std::mem::take(&mut *self.routes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Resolves when something may have become due.
+    pub(crate) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// The stores of one namespace, or of the whole cluster.
+pub(crate) struct Scope {
+    pub(crate) namespace: Option<String>,
+    pub(crate) routes: Followed<PostgresRoute>,
+    pub(crate) ledgers: Followed<PostgresLedger>,
+    pub(crate) pods: Followed<Pod>,
+    pub(crate) services: Followed<Service>,
+    pub(crate) slices: Followed<EndpointSlice>,
+}
+
+/// All stores.
+pub(crate) struct Stores {
+    scopes: Vec<Arc<Scope>>,
+}
+
+impl Stores {
+    /// Starts the watches on `tasks`.
+    pub(crate) fn follow(
+        client: &Client,
+        namespaces: &[String],
+        due: &Arc<Due>,
+        tasks: &mut JoinSet<&'static str>,
+    ) -> Self {
+        let namespaces = if namespaces.is_empty() {
+            vec![None]
+        } else {
+            namespaces.iter().cloned().map(Some).collect()
+        };
+        let scopes = namespaces
+            .into_iter()
+            .map(|namespace| follow_scope(client, namespace, due, tasks))
+            .collect();
+        Self { scopes }
+    }
+
+    /// Resolves when every store has been filled once; an error says that a watch has ended.
+    pub(crate) async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
+        for scope in &self.scopes {
+            scope.routes.store.wait_until_ready().await?;
+            scope.ledgers.store.wait_until_ready().await?;
+            scope.pods.store.wait_until_ready().await?;
+            scope.services.store.wait_until_ready().await?;
+            scope.slices.store.wait_until_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// The stores that hold a namespace.
+    pub(crate) fn scope(&self, namespace: &str) -> Option<&Arc<Scope>> {
+        self.scopes
+            .iter()
+            .find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
+    }
+
+    /// All of them.
+    pub(crate) fn scopes(&self) -> &[Arc<Scope>] {
+        &self.scopes
+    }
+}
+
+fn follow_scope(
+    client: &Client,
+    namespace: Option<String>,
+    due: &Arc<Due>,
+    tasks: &mut JoinSet<&'static str>,
+) -> Arc<Scope> {
+    let (routes, routes_writer) = reflector::store();
+    let (ledgers, ledgers_writer) = reflector::store();
+    let (pods, pods_writer) = reflector::store();
+    let (services, services_writer) = reflector::store();
+    let (slices, slices_writer) = reflector::store();
+    let scope = Arc::new(Scope {
+        namespace,
+        routes: Followed::new(routes),
+        ledgers: Followed::new(ledgers),
+        pods: Followed::new(pods),
+        services: Followed::new(services),
+        slices: Followed::new(slices),
+    });
+    let watch = Watch {
+        client,
+        due,
+        scope: &scope,
+    };
+    watch.start(
+        tasks,
+        "routes",
+        routes_writer,
+        |scope| &scope.routes,
+        |_, route: &PostgresRoute| vec![RouteKey::of(route)],
+    );
+    watch.start(
+        tasks,
+        "ledgers",
+        ledgers_writer,
+        |scope| &scope.ledgers,
+        |_, ledger: &PostgresLedger| vec![RouteKey::of(ledger)],
+    );
+    watch.start(
+        tasks,
+        "pods",
+        pods_writer,
+        |scope| &scope.pods,
+        |scope, pod: &Pod| scope.routes_of_pod(pod),
+    );
+    watch.start(
+        tasks,
+        "services",
+        services_writer,
+        |scope| &scope.services,
+        |scope, service: &Service| {
+            scope.routes_of_service(&service.namespace().unwrap_or_default(), &service.name_any())
+        },
+    );
+    watch.start(
+        tasks,
+        "endpointslices",
+        slices_writer,
+        |scope| &scope.slices,
+        |scope, slice: &EndpointSlice| {
+            let service = slice.labels().get(SERVICE_OF_SLICE).cloned().unwrap_or_default();
+            scope.routes_of_service(&slice.namespace().unwrap_or_default(), &service)
+        },
+    );
+    scope
+}
+
+/// The label by which an EndpointSlice names its Service.
+pub(crate) const SERVICE_OF_SLICE: &str = "kubernetes.io/service-name";
+
+impl Scope {
+    fn routes_of_pod(&self, pod: &Pod) -> Vec<RouteKey> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let picks = |route: &Arc<PostgresRoute>| {
+            route.namespace().as_deref() == Some(namespace.as_str()) && super::observe::selects(route, pod)
+        };
+        self.routes
+            .all()
+            .iter()
+            .filter(|route| picks(route))
+            .map(|route| RouteKey::of(route.as_ref()))
+            .collect()
+    }
+
+    fn routes_of_service(&self, namespace: &str, service: &str) -> Vec<RouteKey> {
+        let names = |route: &Arc<PostgresRoute>| {
+            let services = &route.spec.services;
+            route.namespace().as_deref() == Some(namespace)
+                && (services.primary == service || services.replica == service)
+        };
+        self.routes
+            .all()
+            .iter()
+            .filter(|route| names(route))
+            .map(|route| RouteKey::of(route.as_ref()))
+            .collect()
+    }
+}
+
+/// What every watch of a scope shares.
+struct Watch<'a> {
+    client: &'a Client,
+    due: &'a Arc<Due>,
+    scope: &'a Arc<Scope>,
+}
+
+impl Watch<'_> {
+    fn start<K>(
+        &self,
+        tasks: &mut JoinSet<&'static str>,
+        what: &'static str,
+        writer: reflector::store::Writer<K>,
+        own: fn(&Scope) -> &Followed<K>,
+        concerned: fn(&Scope, &K) -> Vec<RouteKey>,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Eq + Hash,
+    {
+        let api: Api<K> = match &self.scope.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let (scope, due) = (Arc::clone(self.scope), Arc::clone(self.due));
+        let stream = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
+            .default_backoff()
+            .modify(|object| object.managed_fields_mut().clear())
+            .reflect(writer);
+        tasks.spawn(async move {
+            heed(stream, what, |event| {
+                let routes = match &event {
+                    watcher::Event::Apply(object) => concerned(&scope, object),
+                    watcher::Event::Delete(object) => {
+                        own(&scope).forget(object);
+                        concerned(&scope, object)
+                    }
+                    // A list that was just finished may have brought, or missed, anything.
+                    watcher::Event::InitDone => scope
+                        .routes
+                        .all()
+                        .iter()
+                        .map(|route| RouteKey::of(route.as_ref()))
+                        .collect(),
+                    watcher::Event::Init | watcher::Event::InitApply(_) => Vec::new(),
+                };
+                routes.into_iter().for_each(|route| due.add(route));
+            })
+            .await;
+            what
+        });
+    }
+}
+
+/// Reads a watch for as long as the reign lasts. The watcher itself tries again after an error, with growing pauses.
+async fn heed<K>(
+    stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+    what: &'static str,
+    mut event: impl FnMut(watcher::Event<K>),
+) {
+    stream
+        .for_each(|item| {
+            match item {
+                Ok(item) => event(item),
+                Err(error) => {
+                    warn!(watch = what, error = %crate::chain::Chain(&error), "the watch failed; it is tried again")
+                }
+            }
+            future::ready(())
+        })
+        .await;
+}
