@@ -94,7 +94,7 @@ async fn write_one(store: &Path, project: &Path, image: OwnImage, progress: Prog
     let mut key = Key::new();
     key.feed(image.name.as_bytes());
     key.feed(&text);
-    key.feed(root.as_os_str().as_encoded_bytes());
+    key.feed(root.file_name().unwrap_or_default().as_encoded_bytes());
     for copy in &recipe.copies {
         key.feed(&read_copied(project, &copy.from)?);
     }

@@ -162,6 +162,16 @@ wait|foreign 0 0 0 1 s 2|higher
 TABLE
 )
 
+only_a_writable_peer_of_our_cluster_on_a_higher_timeline_is_higher() (
+  # shellcheck disable=SC1091
+  source "$HERE/entrypoint"
+  higher_peer s 2 $'resolved\npeer B s InRecovery 0\npeer A s Writable 3'
+  local survey
+  for survey in resolved 'peer A s Writable 2' 'peer A s InRecovery 3' 'peer A x Writable 3'; do
+    if higher_peer s 2 "$survey"; then return 1; fi
+  done
+)
+
 an_empty_volume_waits_while_the_ledger_cannot_be_read() {
   echo "403 {}" >"$work/ledger"
   launch node1
@@ -293,6 +303,7 @@ a_wiped_bootstrap_node_clones_instead_of_beginning_anew() {
 # They share one cluster and its state, so the first failure ends the run. Called outside of any condition: `set -e` does not hold in one.
 tests=(
   next_step_follows_the_table
+  only_a_writable_peer_of_our_cluster_on_a_higher_timeline_is_higher
   an_empty_volume_waits_while_the_ledger_cannot_be_read
   an_empty_volume_waits_while_the_ledger_has_a_mark
   an_empty_cluster_is_bootstrapped_once
