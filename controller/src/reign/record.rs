@@ -116,6 +116,17 @@ pub(crate) fn status(told: &Told<'_>) -> PostgresRouteStatus {
     status
 }
 
+/// Whether nothing but explanations differs: they may name a position, which moves all the time.
+pub(crate) fn differs_in_words_only(new: &PostgresRouteStatus, old: &PostgresRouteStatus) -> bool {
+    let wordless = |status: &PostgresRouteStatus| {
+        let mut status = status.clone();
+        status.members.iter_mut().for_each(|member| member.why.clear());
+        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
+        status
+    };
+    new != old && wordless(new) == wordless(old)
+}
+
 fn members(status: &mut PostgresRouteStatus, observed: &Observed, plan: &Plan) {
     for (key, pod) in &observed.pods {
         let role = match pod.label {

@@ -1,6 +1,6 @@
 //! Tells people: writes the status, and publishes Events. Nothing here changes what is decided, and none of it is waited for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -29,6 +29,9 @@ use crate::{
 /// Events of one report that are published at most; more would only hide the first ones.
 const NOTICES_MAX: usize = 8;
 
+/// A status that differs from the last one only in its words (a position that moves on) is written at most this often.
+const WORDS_EVERY: Duration = Duration::from_secs(60);
+
 /// What became of a report.
 pub(crate) struct Reported {
     pub(crate) route: RouteKey,
@@ -49,10 +52,13 @@ pub(crate) fn begin(
 ) {
     let status = record::status(told);
     let old = told.route.status.clone().unwrap_or_default();
-    if tended.reporting || status == old {
+    let now = context.clock.now();
+    let words_may_wait = record::differs_in_words_only(&status, &old) && now.since(tended.reported_at) < WORDS_EVERY;
+    if tended.reporting || status == old || words_may_wait {
         return;
     }
     tended.reporting = true;
+    tended.reported_at = now;
     let mut notices = record::notices(&old.conditions, &status.conditions);
     notices.extend(refusals.into_iter().map(|note| Notice {
         warning: true,

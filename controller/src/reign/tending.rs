@@ -56,6 +56,8 @@ pub(crate) struct Tended {
     pub(crate) wake_at: Option<Tick>,
     writing: bool,
     pub(super) reporting: bool,
+    /// When the last status was sent.
+    pub(super) reported_at: Tick,
     pub(super) blind: bool,
     has_pods: bool,
     conflicts: u32,
@@ -89,6 +91,7 @@ impl Tended {
             wake_at: None,
             writing: false,
             reporting: false,
+            reported_at: now,
             blind: false,
             has_pods: false,
             conflicts: 0,
