@@ -1,2 +1,15 @@
-//! The binary.
-fn main() {}
+//! The one binary: `pgsteer`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use controller::cli::{Cli, Exit, execute};
+use rustls::crypto::ring;
+
+fn main() -> ExitCode {
+    // Before anything else: whoever makes a TLS connection takes the provider that is installed.
+    if ring::default_provider().install_default().is_err() {
+        return Exit::CouldNotAsk.into();
+    }
+    execute(Cli::parse()).into()
+}

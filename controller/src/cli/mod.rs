@@ -1,0 +1,124 @@
+//! The command line: `pgsteer run | crd | probe`.
+//!
+//! Each command is a module: its arguments, and what it does with them. Answers go to standard output, everything else to
+//! standard error. The exit status is the answer in a number: see [`Exit`].
+
+pub mod crd;
+pub mod probe;
+pub mod run;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// Keeps the write and the read Service of a PostgreSQL cluster on Kubernetes true.
+///
+/// Asks every server whether it takes writes, labels its pod, and the Services follow.
+#[derive(Debug, Parser)]
+#[command(name = "pgsteer", version, max_term_width = 110, after_help = EXIT_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_HELP: &str = "\
+Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not ask.
+
+Examples:
+  pgsteer crd | kubectl apply --server-side -f -
+  pgsteer probe 10.0.0.7:5432 --user pgsteer --password-file /run/secrets/password
+  pgsteer run --log-format json --otlp-endpoint http://jaeger:4317";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controller: contend for the Lease, and while leading keep every route's labels true
+    Run(Box<run::Args>),
+    /// Print the custom resource definitions as YAML
+    Crd(crd::Args),
+    /// Ask one PostgreSQL server once whether it takes writes
+    Probe(probe::Args),
+}
+
+/// What a command's exit status says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Yes: writable, done, ended as asked.
+    Yes,
+    /// A clear no: not writable, refused.
+    No,
+    /// The command was used wrongly.
+    Usage,
+    /// There was no answer to be had.
+    CouldNotAsk,
+}
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was used wrongly: change the flags.
+    Usage(anyhow::Error),
+    /// It could not ask: the error says what stood in the way.
+    CouldNotAsk(anyhow::Error),
+}
+
+/// Does what the command line says, and reports a failure on standard error.
+pub fn execute(cli: Cli) -> Exit {
+    let Cli { command } = cli;
+    let outcome = match command {
+        Command::Run(args) => within_runtime(run::execute(*args)),
+        Command::Crd(args) => crd::execute(&args),
+        Command::Probe(args) => within_runtime(probe::execute(args)),
+    };
+    let (exit, error) = match outcome {
+        Ok(exit) => return exit,
+        Err(Failure::Usage(error)) => (Exit::Usage, error),
+        Err(Failure::CouldNotAsk(error)) => (Exit::CouldNotAsk, error),
+    };
+    // Nobody is left to tell when standard error is closed too.
+    writeln!(io::stderr(), "pgsteer: {error:#}").unwrap_or_default();
+    exit
+}
+
+fn within_runtime(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(command);
+    // A name server that does not answer holds a thread for many seconds: it must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Writes an answer to standard output.
+fn answer(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+// === impl Exit ===
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Yes => 0,
+            Exit::No => 1,
+            Exit::Usage => 2,
+            Exit::CouldNotAsk => 3,
+        })
+    }
+}
+
+// === impl Failure ===
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::CouldNotAsk(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;
