@@ -28,7 +28,10 @@ use super::{
     settings::Settings,
     state::State,
 };
-use crate::clock::{Clock, Tick};
+use crate::{
+    chain::Chain,
+    clock::{Clock, Tick},
+};
 
 /// No two attempts follow each other more closely. After a lost race it is long enough: who won has written already.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
@@ -218,8 +221,8 @@ impl Elector {
             (Outcome::Theirs(holder), _) => self.state.follow(holder),
             (Outcome::Conflict, _) => self.due = now,
             (Outcome::Failed(error), reign) => {
-                let (error, lease) = (&error as &dyn std::error::Error, self.settings.lease_name());
-                warn!(error, leading = reign.is_some(), lease, "election attempt failed");
+                let (error, lease) = (Chain(&error), self.settings.lease_name());
+                warn!(%error, leading = reign.is_some(), lease, "election attempt failed");
                 self.earliest = now + self.settings.retry_after();
                 self.due = self.earliest;
             }
@@ -301,7 +304,7 @@ impl Elector {
                     return Err(RaiseError::Refused(at_least));
                 }
                 Outcome::Failed(error) => {
-                    warn!(error = &error as &dyn std::error::Error, %at_least, "the term was not raised");
+                    warn!(error = %Chain(&error), %at_least, "the term was not raised");
                     return Err(RaiseError::Unanswered(at_least));
                 }
             }
@@ -328,10 +331,8 @@ impl Elector {
                 }
                 Outcome::Conflict => pause(ATTEMPT_PAUSE).await,
                 Outcome::Failed(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    warn!(
-                        error,
-                        lease = self.settings.lease_name(),
+                    let error = Chain(&error);
+                    warn!(%error, lease = self.settings.lease_name(),
                         "lease not released: the next leader waits out the ttl"
                     );
                     return;

@@ -48,15 +48,18 @@ struct Store {
     frozen: bool,
 }
 
-/// The clock of a test whose time is paused: it moves as the timers do.
+/// The clock of a test whose time is paused: it moves as the timers do, or a little faster or slower.
 #[derive(Debug)]
-pub(super) struct TimerClock(Instant);
+pub(super) struct TimerClock {
+    began: Instant,
+    percent: u32,
+}
 
 // === impl LeaseServer ===
 
 impl LeaseServer {
     /// Stores this Lease, as if somebody else had written it.
-    pub(super) fn put(&self, spec: Value) {
+    pub(super) fn put(&self, spec: &Value) {
         let mut store = self.store();
         store.version += 1;
         let uid = match &store.lease {
@@ -250,19 +253,22 @@ fn refuse(status: StatusCode, reason: &str) -> Response<Full<Bytes>> {
 // === impl TimerClock ===
 
 impl TimerClock {
-    /// Must be made inside the test's runtime.
+    /// A clock that runs at this rate. Must be made inside the test's runtime.
     #[expect(
         clippy::disallowed_methods,
         reason = "this clock is the timers' own, so that both can be paused together"
     )]
-    pub(super) fn new() -> Self {
-        Self(Instant::now())
+    pub(super) fn at_percent(percent: u32) -> Self {
+        Self {
+            began: Instant::now(),
+            percent,
+        }
     }
 }
 
 impl Clock for TimerClock {
     fn now(&self) -> Tick {
         // Not at zero: a host that has just booted is nothing that a test should depend on.
-        Tick::default() + Duration::from_secs(1000) + self.0.elapsed()
+        Tick::default() + Duration::from_secs(1000) + self.began.elapsed() * self.percent / 100
     }
 }

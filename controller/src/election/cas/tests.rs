@@ -69,7 +69,7 @@ fn refused_with(error: &BoxError) -> Option<&CasError> {
 #[tokio::test]
 async fn a_patch_carries_uid_and_resource_version_of_the_read_before_it() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("me", 3));
+    fixture.server.put(&held_by("me", 3));
     let read = fixture.get().await;
     assert_eq!(fixture.patch().await.unwrap().0, StatusCode::OK);
     let (method, sent) = fixture.server.requests().pop().unwrap();
@@ -81,7 +81,7 @@ async fn a_patch_carries_uid_and_resource_version_of_the_read_before_it() {
 #[tokio::test]
 async fn a_patch_without_a_read_or_after_another_patch_is_not_sent() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("me", 3));
+    fixture.server.put(&held_by("me", 3));
     for _ in 0..2 {
         let error = fixture.patch().await.unwrap_err();
         assert!(matches!(refused_with(&error), Some(CasError::NotRead)));
@@ -106,7 +106,7 @@ async fn a_patch_without_a_read_or_after_another_patch_is_not_sent() {
 async fn of_two_who_read_the_same_lease_only_one_can_write() {
     let (first, mut second) = (Fixture::new(), Fixture::new());
     second.server = first.server.clone();
-    first.server.put(held_by("", 3));
+    first.server.put(&held_by("", 3));
     first.get().await;
     second.get().await;
     assert_eq!(first.patch().await.unwrap().0, StatusCode::OK);
@@ -116,10 +116,10 @@ async fn of_two_who_read_the_same_lease_only_one_can_write() {
 #[tokio::test]
 async fn a_lease_made_anew_refuses_the_patch_meant_for_the_old_one() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("me", 3));
+    fixture.server.put(&held_by("me", 3));
     fixture.get().await;
     fixture.server.delete();
-    fixture.server.put(held_by("me", 3));
+    fixture.server.put(&held_by("me", 3));
     assert_eq!(fixture.patch().await.unwrap().0, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
@@ -134,7 +134,7 @@ async fn the_term_that_is_written_follows_from_the_intent() {
     ];
     for (intent, term) in cases {
         let fixture = Fixture::new();
-        fixture.server.put(held_by("me", 7));
+        fixture.server.put(&held_by("me", 7));
         fixture.cas.intend(intent);
         fixture.get().await;
         fixture.patch().await.unwrap();
@@ -145,9 +145,9 @@ async fn the_term_that_is_written_follows_from_the_intent() {
 #[tokio::test]
 async fn a_term_that_a_hand_has_lowered_rises_above_the_highest_ever_seen() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("me", 41));
+    fixture.server.put(&held_by("me", 41));
     fixture.get().await;
-    fixture.server.put(held_by("me", 0));
+    fixture.server.put(&held_by("me", 0));
     fixture.get().await;
     fixture.patch().await.unwrap();
     assert_eq!(fixture.server.term(), Some(42));
@@ -156,7 +156,7 @@ async fn a_term_that_a_hand_has_lowered_rises_above_the_highest_ever_seen() {
 #[tokio::test]
 async fn when_the_terms_are_used_up_nothing_is_written() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("", i32::MAX));
+    fixture.server.put(&held_by("", i32::MAX));
     fixture.get().await;
     let error = fixture.patch().await.unwrap_err();
     assert!(
@@ -171,7 +171,7 @@ async fn a_lease_is_made_anew_under_the_next_term_and_begins_with_a_probation() 
     for intent in [Intent::Contend, Intent::Renew] {
         let fixture = Fixture::new();
         fixture.cas.intend(intent);
-        fixture.server.put(held_by("other", 41));
+        fixture.server.put(&held_by("other", 41));
         fixture.get().await;
         fixture.server.delete();
         fixture.get().await;
@@ -201,7 +201,7 @@ async fn a_lease_that_is_gone_is_not_made_anew_to_raise_its_term_or_to_release_i
 #[tokio::test]
 async fn a_request_that_is_no_part_of_an_election_is_not_sent() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("me", 3));
+    fixture.server.put(&held_by("me", 3));
     for method in [Method::PUT, Method::DELETE] {
         let error = fixture.send(method.clone(), &json!({})).await.unwrap_err();
         assert!(
@@ -215,7 +215,7 @@ async fn a_request_that_is_no_part_of_an_election_is_not_sent() {
 #[tokio::test]
 async fn a_read_that_fails_is_passed_on_and_is_no_precondition() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("me", 3));
+    fixture.server.put(&held_by("me", 3));
     fixture.server.doom(Method::GET, Fate::Refused(StatusCode::FORBIDDEN));
     let (status, body) = fixture.send(Method::GET, &Value::Null).await.unwrap();
     assert_eq!((status, &body["reason"]), (StatusCode::FORBIDDEN, &json!("Forbidden")));
@@ -225,7 +225,7 @@ async fn a_read_that_fails_is_passed_on_and_is_no_precondition() {
 #[tokio::test]
 async fn what_a_watch_shows_dates_the_lease_and_wakes_the_candidate() {
     let fixture = Fixture::new();
-    fixture.server.put(held_by("other", 3));
+    fixture.server.put(&held_by("other", 3));
     fixture.cas.see(fixture.server.lease().as_ref());
     fixture.cas.changed().await;
     assert_eq!(fixture.cas.holder().as_deref(), Some("other"));

@@ -1,10 +1,9 @@
 //! The elector over an API server in memory, in virtual time. Its candidates watch nothing, so each of them lives by its
 //! own turns alone.
 
-use std::collections::BTreeMap;
+mod faults;
 
 use http::{Method, StatusCode};
-use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
 
@@ -20,6 +19,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 struct Candidate {
     identity: String,
+    clock: Arc<TimerClock>,
     handle: Handle,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -35,7 +35,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         Self {
-            clock: Arc::new(TimerClock::new()),
+            clock: Arc::new(TimerClock::at_percent(100)),
             server: LeaseServer::default(),
         }
     }
@@ -43,20 +43,25 @@ impl Fixture {
     /// A server whose Lease nobody holds, so that the first candidate leads at once.
     fn with_free_lease() -> Self {
         let fixture = Self::new();
-        fixture.server.put(lease_of("", 6));
+        fixture.server.put(&lease_of("", 6));
         fixture
     }
 
     fn candidate(&self, number: u32) -> Candidate {
+        self.candidate_by(number, Arc::clone(&self.clock))
+    }
+
+    fn candidate_by(&self, number: u32, clock: Arc<TimerClock>) -> Candidate {
         let identity = identity("pgsteer", number);
         let settings = Settings::new("pgsteer", "pgsteer", identity.clone(), TTL).unwrap();
-        let clock = Arc::<TimerClock>::clone(&self.clock);
+        let watch = LeaseServer::blind_client();
         let (elector, handle) =
-            Elector::with_transport(self.server.clone(), LeaseServer::blind_client(), settings, clock);
+            Elector::with_transport(self.server.clone(), watch, settings, Arc::<TimerClock>::clone(&clock));
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(elector.run(stop.clone()));
         Candidate {
             identity,
+            clock,
             handle,
             stop,
             tasks,
@@ -93,8 +98,8 @@ impl Candidate {
         drop(timeout(LIMIT, ended).await.expect("the reign ends").unwrap());
     }
 
-    fn may_write(&self, now: Tick) -> bool {
-        permit(&self.handle.leadership.borrow(), now).is_ok()
+    fn may_write(&self) -> bool {
+        permit(&self.handle.leadership.borrow(), self.clock.now()).is_ok()
     }
 
     fn reign(&self) -> Option<Reign> {
@@ -140,7 +145,7 @@ async fn a_lease_that_nobody_holds_is_taken_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_with_nothing_in_it_is_taken() {
     let fixture = Fixture::new();
-    fixture.server.put(json!({}));
+    fixture.server.put(&json!({}));
     assert_eq!(fixture.candidate(1).leads().await.term, Term(1));
 }
 
@@ -183,7 +188,7 @@ async fn a_reign_ends_on_its_tick_while_the_renewal_hangs() {
         fixture.now() >= until && late <= Duration::from_millis(2),
         "{late:?} late"
     );
-    assert!(!candidate.may_write(fixture.now()));
+    assert!(!candidate.may_write());
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,7 +242,7 @@ async fn a_slow_renewal_counts_from_when_it_was_asked_for() {
     }
     let left = candidate.reign().unwrap().until.since(fixture.now());
     let span = Settings::new("a", "a", &*candidate.identity, TTL).unwrap().reign_span();
-    assert!(left <= span - Duration::from_millis(899), "{left:?}");
+    assert!(left + Duration::from_millis(899) <= span, "{left:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,7 +295,7 @@ async fn a_leader_that_stops_gives_the_lease_back_after_its_reign_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_follower_that_stops_leaves_the_lease_alone() {
     let fixture = Fixture::new();
-    fixture.server.put(lease_of("other_00000009", 3));
+    fixture.server.put(&lease_of("other_00000009", 3));
     let candidate = fixture.candidate(1);
     let mut leadership = candidate.handle.leadership.clone();
     let seen = leadership.wait_for(|now| now.holder() == Some("other_00000009"));
@@ -326,7 +331,7 @@ async fn a_zombie_stops_at_once_and_does_not_touch_the_lease() {
         .handle
         .step_down(StepDown::Zombie, Duration::from_secs(20))
         .await;
-    assert!(reign.lost.is_cancelled() && !candidate.may_write(fixture.now()));
+    assert!(reign.lost.is_cancelled() && !candidate.may_write());
     fixture.server.freeze(false);
     pass(Duration::from_secs(15)).await;
     assert_eq!(fixture.requests_of(&Method::PATCH), 0);
@@ -387,7 +392,7 @@ async fn a_raise_that_is_refused_ends_the_reign() {
     let fixture = Fixture::with_free_lease();
     let candidate = fixture.candidate(1);
     let reign = candidate.leads().await;
-    fixture.server.put(lease_of("other_00000009", 8));
+    fixture.server.put(&lease_of("other_00000009", 8));
     assert!(matches!(
         candidate.handle.raise_term(Term(40)).await,
         Err(RaiseError::Refused(Term(40)))
@@ -460,7 +465,7 @@ async fn a_lease_that_somebody_else_took_ends_the_reign_at_the_next_renewal() {
     let fixture = Fixture::with_free_lease();
     let candidate = fixture.candidate(1);
     let reign = candidate.leads().await;
-    fixture.server.put(lease_of("other_00000009", 8));
+    fixture.server.put(&lease_of("other_00000009", 8));
     candidate.follows().await;
     assert!(reign.lost.is_cancelled() && fixture.now() < reign.until);
     assert_eq!(candidate.handle.leadership.borrow().holder(), Some("other_00000009"));
@@ -480,80 +485,4 @@ async fn an_api_server_that_refuses_is_not_asked_without_pause() {
         "{asked} attempts in ten seconds, four a second are meant"
     );
     assert!(candidate.reign().is_none());
-}
-
-/// Three candidates, and an API server that loses, delays and repeats as it likes: at no moment may two of them write, and
-/// no two reigns share a term.
-#[test]
-fn whatever_the_api_server_does_there_is_never_a_second_leader() {
-    let mut reigns = 0;
-    for seed in 0..60 {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        reigns += runtime.block_on(a_minute_of_faults(seed));
-    }
-    assert!(reigns > 120, "only {reigns} reigns: the faults leave nothing to test");
-}
-
-async fn a_minute_of_faults(seed: u64) -> usize {
-    let mut random = SmallRng::seed_from_u64(seed);
-    let fixture = Fixture::with_free_lease();
-    let mut candidates: Vec<Candidate> = (0..3).map(|number| fixture.candidate(number)).collect();
-    let mut terms: BTreeMap<Term, (String, u64)> = BTreeMap::new();
-    // Without the Lease a candidate knows only the terms that it saw itself; the stamps on the objects know the others.
-    let mut deleted = false;
-    for step in 0..6000 {
-        pass(Duration::from_millis(10)).await;
-        let now = fixture.now();
-        let leaders: Vec<&Candidate> = candidates.iter().filter(|each| each.may_write(now)).collect();
-        assert!(
-            leaders.len() <= 1,
-            "seed {seed}, step {step}: {} leaders",
-            leaders.len()
-        );
-        for reign in candidates.iter().filter_map(Candidate::reign) {
-            let this = (reign.holder.clone(), reign.number);
-            let known = terms.entry(reign.term).or_insert_with(|| this.clone());
-            assert!(
-                deleted || *known == this,
-                "seed {seed}, step {step}: two reigns under term {}",
-                reign.term
-            );
-        }
-        let span = Duration::from_millis(random.random_range(1..4000));
-        let method = if random.random_bool(0.5) {
-            Method::PATCH
-        } else {
-            Method::GET
-        };
-        match random.random_range(0..600) {
-            0 => fixture.server.freeze(true),
-            1..5 => fixture.server.freeze(false),
-            5 => fixture.server.doom(method, Fate::Lost),
-            6 => fixture.server.doom(method, Fate::Slow(span)),
-            7 => fixture.server.doom(Method::PATCH, Fate::Late(span)),
-            8 => fixture.server.doom(Method::PATCH, Fate::Unheard),
-            9 => fixture
-                .server
-                .doom(method, Fate::Refused(StatusCode::SERVICE_UNAVAILABLE)),
-            10 if seed % 3 == 0 => {
-                fixture.server.delete();
-                deleted = true;
-            }
-            11 | 12 => {
-                let chosen = random.random_range(0..candidates.len());
-                let number = 1000 + u32::try_from(step).unwrap();
-                candidates[chosen] = fixture.candidate(number);
-            }
-            13 => {
-                let handle = candidates[random.random_range(0..candidates.len())].handle.clone();
-                drop(timeout(TTL, handle.step_down(StepDown::Blind, span)).await);
-            }
-            _ => (),
-        }
-    }
-    terms.len()
 }

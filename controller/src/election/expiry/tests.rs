@@ -7,6 +7,8 @@ const TTL: Duration = Duration::from_secs(5);
 const ME: &str = "me";
 const HOUR: i64 = 3600;
 
+type Change = fn(&mut LeaseSpec);
+
 fn tick(millis: u64) -> Tick {
     Tick::from_nanos(millis * 1_000_000)
 }
@@ -65,7 +67,7 @@ fn a_lease_is_taken_when_it_stood_still_for_a_ttl_whatever_its_holders_wall_cloc
 
 #[test]
 fn any_sign_of_life_starts_the_count_again() {
-    let changes: [(&str, fn(&mut LeaseSpec)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("renewTime", |spec| spec.renew_time = Some(micro(11))),
         ("acquireTime", |spec| spec.acquire_time = Some(micro(11))),
         ("transitions", |spec| spec.lease_transitions = Some(4)),
