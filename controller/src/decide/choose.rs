@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use probe::{Evidence, Report};
 use shared::{
     ledger::Mark,
+    route::SplitBrainPolicy,
     wal::{Lsn, Timeline},
 };
 
@@ -24,8 +25,14 @@ pub(crate) enum Choice<'a> {
     One(&'a PodKey),
     /// None: nothing that takes writes is eligible.
     Nobody,
-    /// Several on one new timeline: only a person can tell.
+    /// None: this one was seen to take writes above the mark, and gives no answer now. Its silence is nobody's gain.
+    Unproven(&'a PodKey),
+    /// None: several on one new timeline, and only a person can tell.
     Tie(Vec<&'a PodKey>),
+    /// None anew: several are eligible, and the route's policy is to leave that to a person.
+    Frozen(Vec<&'a PodKey>),
+    /// None at all: several take writes, and the route's policy is to have no primary until one is left.
+    Dropped(Vec<&'a PodKey>),
     /// There is no mark, and it is not clear.
     NoMark(String),
 }
@@ -35,7 +42,17 @@ impl<'a> Choice<'a> {
     pub(crate) fn chosen(&self) -> Option<&'a PodKey> {
         match self {
             Self::One(pod) => Some(pod),
-            Self::Nobody | Self::Tie(_) | Self::NoMark(_) => None,
+            Self::Nobody | Self::Unproven(_) | Self::Tie(_) | Self::Frozen(_) | Self::Dropped(_) | Self::NoMark(_) => {
+                None
+            }
+        }
+    }
+
+    /// Whether it ends the claim of every other primary, whatever is known of that one.
+    pub(crate) fn ends_claims(&self) -> bool {
+        match self {
+            Self::One(_) | Self::Tie(_) | Self::Dropped(_) => true,
+            Self::Nobody | Self::Unproven(_) | Self::Frozen(_) | Self::NoMark(_) => false,
         }
     }
 }
@@ -56,10 +73,35 @@ pub(crate) fn choose<'a>(
     assessments: &Assessments<'a>,
     policy: &Policy,
 ) -> Chosen<'a> {
-    match mark {
+    let measured = match mark {
         Some(mark) => against_mark(observed, mark, assessments, policy),
-        None => Chosen { choice: first(observed, assessments), refused: BTreeMap::new() },
+        None => Chosen {
+            choice: first(observed, assessments),
+            refused: BTreeMap::new(),
+        },
+    };
+    let writers: Vec<&PodKey> = claims(observed, assessments).map(|(key, _, _)| key).collect();
+    if policy.split_brain == SplitBrainPolicy::DropAll
+        && writers.len() > 1
+        && writable(observed, assessments).next().is_some()
+    {
+        return Chosen {
+            choice: Choice::Dropped(writers),
+            ..measured
+        };
     }
+    measured
+}
+
+/// Every server that takes writes, or took writes when it was last heard, and is not excluded; with whether it does so now.
+fn claims<'a>(
+    observed: &'a Observed,
+    assessments: &Assessments<'a>,
+) -> impl Iterator<Item = (&'a PodKey, &'a Report, bool)> {
+    assessments
+        .iter()
+        .filter(|(key, _)| observed.pods.get(**key).is_some_and(|pod| !pod.excluded))
+        .filter_map(|(key, assessment)| Some((*key, assessment.claim()?, assessment.report.is_some())))
 }
 
 /// The servers that take writes and are not excluded.
@@ -67,57 +109,74 @@ pub(crate) fn writable<'a>(
     observed: &'a Observed,
     assessments: &Assessments<'a>,
 ) -> impl Iterator<Item = (&'a PodKey, &'a Report)> {
-    assessments
-        .iter()
-        .filter(|(key, _)| observed.pods.get(**key).is_some_and(|pod| !pod.excluded))
-        .filter_map(|(key, assessment)| Some((*key, assessment.report.filter(|report| takes_writes(report))?)))
-        .collect::<Vec<_>>()
-        .into_iter()
+    claims(observed, assessments)
+        .filter(|(_, _, now)| *now)
+        .map(|(key, report, _)| (key, report))
 }
 
-fn against_mark<'a>(
+/// How far the mark's own server has come, as far as is known: the mark is up to a minute old.
+fn reached(observed: &Observed, mark: &Mark, assessments: &Assessments<'_>) -> Lsn {
+    assessments
+        .iter()
+        .filter(|(key, _)| observed.pods.get(**key).is_some_and(|pod| pod.data == mark.data))
+        .filter_map(|(_, assessment)| assessment.claim())
+        .filter(|report| report.system_identifier == mark.system_identifier && report.timeline == mark.timeline)
+        .map(|report| report.lsn)
+        .fold(mark.lsn, Lsn::max)
+}
+
+/// Chooses by the mark.
+pub(crate) fn against_mark<'a>(
     observed: &'a Observed,
     mark: &Mark,
     assessments: &Assessments<'a>,
     policy: &Policy,
 ) -> Chosen<'a> {
-    let data = |key: &PodKey| observed.pods.get(key).map(|pod| &pod.data);
-    let holder_at: Option<Lsn> = writable(observed, assessments)
-        .find(|(key, report)| {
-            data(key) == Some(&mark.data)
-                && report.timeline == mark.timeline
-                && report.system_identifier == mark.system_identifier
-        })
-        .map(|(_, report)| report.lsn);
+    let reached = reached(observed, mark, assessments);
     let mut refused = BTreeMap::new();
-    let mut eligible: Vec<(Timeline, &PodKey)> = Vec::new();
-    for (key, report) in writable(observed, assessments) {
+    let mut eligible: Vec<(Timeline, &PodKey, bool)> = Vec::new();
+    for (key, report, now) in claims(observed, assessments) {
         let Some(pod) = observed.pods.get(key) else { continue };
-        match eligible::primary(report, &pod.data, mark, holder_at, policy.max_behind) {
-            Ok(()) => eligible.push((report.timeline, key)),
-            Err(why) => {
+        match eligible::primary(report, &pod.data, mark, reached, policy.max_behind) {
+            Ok(()) => eligible.push((report.timeline, key, now)),
+            Err(why) if now => {
                 refused.insert(key, why);
             }
+            Err(_) => {}
         }
     }
-    let highest = eligible.iter().map(|(timeline, _)| *timeline).max();
-    let mut best: Vec<&PodKey> =
-        eligible.into_iter().filter(|(timeline, _)| Some(*timeline) == highest).map(|(_, key)| key).collect();
-    let choice = match (best.pop(), best.is_empty()) {
-        (None, _) => Choice::Nobody,
-        (Some(only), true) => Choice::One(only),
-        (Some(last), false) => {
-            best.push(last);
-            Choice::Tie(best)
-        }
+    let choice = if policy.split_brain == SplitBrainPolicy::Freeze && eligible.len() > 1 {
+        Choice::Frozen(eligible.into_iter().map(|(_, key, _)| key).collect())
+    } else {
+        highest(&eligible, mark.timeline)
     };
     Chosen { choice, refused }
+}
+
+/// The one on the highest timeline. Positions are not compared: they say nothing across two histories.
+fn highest<'a>(eligible: &[(Timeline, &'a PodKey, bool)], mark: Timeline) -> Choice<'a> {
+    let Some(highest) = eligible.iter().map(|(timeline, _, _)| *timeline).max() else {
+        return Choice::Nobody;
+    };
+    let best: Vec<_> = eligible
+        .iter()
+        .filter(|(timeline, _, _)| *timeline == highest)
+        .collect();
+    match best.as_slice() {
+        [(_, only, true)] => Choice::One(only),
+        several if several.iter().any(|(_, _, now)| *now) => {
+            Choice::Tie(several.iter().map(|(_, key, _)| *key).collect())
+        }
+        [(_, silent, _), ..] if highest > mark => Choice::Unproven(silent),
+        _ => Choice::Nobody,
+    }
 }
 
 /// The first choice of a route: every selected pod has to have answered, all be one cluster, and one take writes.
 fn first<'a>(observed: &'a Observed, assessments: &Assessments<'a>) -> Choice<'a> {
     let mut systems = BTreeSet::new();
     let mut writers = Vec::new();
+    let mut newest: Option<(Timeline, &PodKey)> = None;
     for (key, pod) in &observed.pods {
         if pod.excluded || pod.lifecycle == Lifecycle::Ended {
             continue;
@@ -130,14 +189,19 @@ fn first<'a>(observed: &'a Observed, assessments: &Assessments<'a>) -> Choice<'a
             return Choice::NoMark(format!("{} has not answered yet", key.name));
         };
         systems.insert(report.system_identifier);
+        newest = newest.max(Some((report.timeline, key)));
         if takes_writes(report) {
-            writers.push(key);
+            writers.push((key, report.timeline));
         }
     }
-    match (systems.len(), writers.as_slice()) {
-        (_, []) => Choice::Nobody,
-        (1, [only]) => Choice::One(only),
-        (1, several) => Choice::NoMark(format!("{} servers take writes", several.len())),
-        (clusters, _) => Choice::NoMark(format!("the pods belong to {clusters} different PostgreSQL clusters")),
+    match (systems.len(), writers.as_slice(), newest) {
+        (_, [], _) => Choice::Nobody,
+        (1, [(only, timeline)], Some((newest, standby))) if newest > *timeline => Choice::NoMark(format!(
+            "{} takes writes on timeline {timeline}, but {} has seen timeline {newest}",
+            only.name, standby.name
+        )),
+        (1, [(only, _)], _) => Choice::One(only),
+        (1, several, _) => Choice::NoMark(format!("{} servers take writes", several.len())),
+        (clusters, _, _) => Choice::NoMark(format!("the pods belong to {clusters} different PostgreSQL clusters")),
     }
 }

@@ -59,50 +59,77 @@ impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherSystem { its, mark } => {
-                write!(f, "it is another cluster: system identifier {its}, the route's is {mark}")
+                write!(
+                    f,
+                    "it is another cluster: system identifier {its}, the route's is {mark}"
+                )
             }
             Self::OldTimeline { its, mark } => {
-                write!(f, "it is stale: timeline {its}, the last primary was on timeline {mark}")
+                write!(
+                    f,
+                    "it is stale: timeline {its}, the last primary was on timeline {mark}"
+                )
             }
             Self::OtherData { its, mark } => {
-                write!(f, "on this timeline the primary was {}, this is {}", mark.name, its.name)
+                write!(
+                    f,
+                    "on this timeline the primary was {}, this is {}",
+                    mark.name, its.name
+                )
             }
             Self::BelowMark { its, mark } => {
                 write!(f, "its data went back: it is at {its}, the primary had reached {mark}")
             }
             Self::TooFarBehind { its, last } => {
-                write!(f, "it was promoted too far behind: it is at {its}, the last primary had reached {last}")
+                write!(
+                    f,
+                    "it was promoted too far behind: it is at {its}, the last primary had reached {last}"
+                )
             }
             Self::AheadOfMark { its, mark } => {
-                write!(f, "it follows timeline {its}, the route's primary is on timeline {mark}")
+                write!(
+                    f,
+                    "it follows timeline {its}, the route's primary is on timeline {mark}"
+                )
             }
         }
     }
 }
 
-/// Whether a server that takes writes may be primary. `holder_at` is the present position of the mark's own server while that
-/// still takes writes.
+/// Whether a server that takes writes may be primary. `reached` is how far the mark's own server is known to have come: its
+/// present position while it still takes writes, or what it said last before it fell silent; never less than the mark's.
 pub(crate) fn primary(
     report: &Report,
     data: &DataIdentity,
     mark: &Mark,
-    holder_at: Option<Lsn>,
+    reached: Lsn,
     max_behind: u64,
 ) -> Result<(), Ineligible> {
     same_system(report, mark)?;
     match report.timeline.cmp(&mark.timeline) {
-        std::cmp::Ordering::Less => Err(Ineligible::OldTimeline { its: report.timeline, mark: mark.timeline }),
-        std::cmp::Ordering::Equal if *data != mark.data => {
-            Err(Ineligible::OtherData { its: data.clone(), mark: mark.data.clone() })
-        }
-        std::cmp::Ordering::Equal if report.lsn < mark.lsn => {
-            Err(Ineligible::BelowMark { its: report.lsn, mark: mark.lsn })
-        }
+        std::cmp::Ordering::Less => Err(Ineligible::OldTimeline {
+            its: report.timeline,
+            mark: mark.timeline,
+        }),
+        std::cmp::Ordering::Equal if *data != mark.data => Err(Ineligible::OtherData {
+            its: data.clone(),
+            mark: mark.data.clone(),
+        }),
+        std::cmp::Ordering::Equal if report.lsn < mark.lsn => Err(Ineligible::BelowMark {
+            its: report.lsn,
+            mark: mark.lsn,
+        }),
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => {
-            let last = holder_at.unwrap_or(mark.lsn);
-            let enough = report.lsn >= last.minus(max_behind);
-            if enough { Ok(()) } else { Err(Ineligible::TooFarBehind { its: report.lsn, last }) }
+            let enough = report.lsn >= reached.minus(max_behind);
+            if enough {
+                Ok(())
+            } else {
+                Err(Ineligible::TooFarBehind {
+                    its: report.lsn,
+                    last: reached,
+                })
+            }
         }
     }
 }
@@ -111,7 +138,10 @@ pub(crate) fn primary(
 pub(crate) fn replica(report: &Report, mark: &Mark, timeline: Timeline) -> Result<(), Ineligible> {
     same_system(report, mark)?;
     if report.timeline > timeline {
-        return Err(Ineligible::AheadOfMark { its: report.timeline, mark: timeline });
+        return Err(Ineligible::AheadOfMark {
+            its: report.timeline,
+            mark: timeline,
+        });
     }
     Ok(())
 }
@@ -120,6 +150,9 @@ fn same_system(report: &Report, mark: &Mark) -> Result<(), Ineligible> {
     if report.system_identifier == mark.system_identifier {
         Ok(())
     } else {
-        Err(Ineligible::OtherSystem { its: report.system_identifier, mark: mark.system_identifier })
+        Err(Ineligible::OtherSystem {
+            its: report.system_identifier,
+            mark: mark.system_identifier,
+        })
     }
 }

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use probe::{Evidence, Report, Standing};
+use shared::ledger::Mark;
 
-use super::observed::{Container, Lifecycle, Observed, PodView, Policy};
-use crate::clock::Tick;
+use super::{
+    choose::Assessments,
+    observed::{Container, Lifecycle, Observed, PodView, Policy},
+};
+use crate::{clock::Tick, sighting::Sighting};
 
 /// A server cannot have started before its container. Both clocks are the node's, but the kubelet cuts to whole seconds.
 const START_SLACK_MICROS: i64 = 2_000_000;
@@ -25,6 +29,9 @@ pub(crate) struct Assessment<'a> {
     pub(crate) evidence: Evidence,
     /// What its server says of itself, when the evidence is `Writable` or `InRecovery`.
     pub(crate) report: Option<&'a Report>,
+    /// What its server said last, when it gives no answer now and said then that it takes writes. Silence does not end a
+    /// claim (I6): nobody profits from it.
+    pub(crate) wrote: Option<&'a Report>,
     /// Whether it may still take writes, for all we know.
     pub(crate) may_write: bool,
     /// Since when it has given no answer that keeps a role; only for `Silent` and `Unclear`.
@@ -37,7 +44,33 @@ pub(crate) struct Assessment<'a> {
 
 impl<'a> Assessment<'a> {
     fn bare(evidence: Evidence, detail: &'a str) -> Self {
-        Self { evidence, report: None, may_write: false, silent_since: None, detail, expires: None }
+        Self {
+            evidence,
+            report: None,
+            wrote: None,
+            may_write: false,
+            silent_since: None,
+            detail,
+            expires: None,
+        }
+    }
+
+    fn answered(report: &'a Report, expires: Tick) -> Self {
+        let evidence = match report.standing {
+            Standing::Writable => Evidence::Writable,
+            Standing::InRecovery => Evidence::InRecovery,
+        };
+        Self {
+            report: Some(report),
+            may_write: takes_writes(report),
+            expires: Some(expires),
+            ..Self::bare(evidence, "")
+        }
+    }
+
+    /// What it says of its writing, now or before it fell silent.
+    pub(crate) fn claim(&self) -> Option<&'a Report> {
+        self.report.filter(|report| takes_writes(report)).or(self.wrote)
     }
 }
 
@@ -49,52 +82,76 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
     if pod.container == Container::Stopped {
         return Assessment::bare(Evidence::Down, "the container does not run");
     }
-    let silent_since = pod.sightings.alive.unwrap_or(observed.reign.began).max(observed.reign.began);
-    let wrote_last = pod.sightings.answer.as_ref().is_some_and(|(_, report)| takes_writes(report));
-    let silent = |evidence, detail| Assessment {
-        evidence,
-        report: None,
-        may_write: wrote_last,
-        silent_since: Some(silent_since),
-        detail,
-        expires: Some(silent_since + policy.silent_after),
-    };
+    let began = observed.reign.began;
+    let alive = pod.sightings.alive.map_or(began, |alive| alive.max(began));
     let Some(sighting) = pod.sightings.deciding().filter(|sighting| Some(sighting.ip) == pod.ip) else {
-        return silent(Evidence::Silent, "not asked yet at its present address");
+        return unheard(
+            pod,
+            policy,
+            alive,
+            Evidence::Silent,
+            "not asked yet at its present address",
+        );
     };
-    if observed.at.since(sighting.at) > policy.sighting_limit() {
-        return silent(Evidence::Silent, "the last sighting is too old");
+    let expires = sighting.at + policy.sighting_limit();
+    if observed.at >= expires {
+        return unheard(pod, policy, alive, Evidence::Silent, "the last sighting is too old");
     }
-    let fresh_until = Some(sighting.at + policy.sighting_limit());
     match sighting.evidence {
         Evidence::Writable | Evidence::InRecovery => match &sighting.report {
-            Some(report) if started_with(pod.container, report) => Assessment {
-                evidence: sighting.evidence,
-                report: Some(report),
-                may_write: takes_writes(report),
-                silent_since: None,
-                detail: "",
-                expires: fresh_until,
-            },
-            Some(_) => silent(Evidence::Unclear, "the server that answered is older than the pod's container"),
-            None => silent(Evidence::Unclear, "an answer without content"),
+            Some(report) if started_with(pod.container, report) => Assessment::answered(report, expires),
+            // Another server's answers keep nothing alive, however often they come.
+            Some(_) => unheard(
+                pod,
+                policy,
+                began,
+                Evidence::Unclear,
+                "the server that answered is older than the pod's container",
+            ),
+            None => unheard(pod, policy, alive, Evidence::Unclear, "an answer without content"),
         },
-        Evidence::Down | Evidence::Starting => {
-            Assessment { expires: fresh_until, ..Assessment::bare(sighting.evidence, &sighting.detail) }
-        }
-        Evidence::Barred => Assessment {
-            may_write: wrote_last,
-            expires: fresh_until,
-            ..Assessment::bare(Evidence::Barred, &sighting.detail)
+        Evidence::Down | Evidence::Starting => Assessment {
+            expires: Some(expires),
+            ..Assessment::bare(sighting.evidence, &sighting.detail)
         },
-        Evidence::Silent | Evidence::Unclear => silent(sighting.evidence, &sighting.detail),
+        Evidence::Barred => barred(pod, policy, alive, sighting, expires),
+        Evidence::Silent | Evidence::Unclear => unheard(pod, policy, alive, sighting.evidence, &sighting.detail),
+    }
+}
+
+/// A server that bars us is alive; beyond that we know as little as of a silent one.
+fn barred<'a>(pod: &'a PodView, policy: &Policy, alive: Tick, sighting: &'a Sighting, expires: Tick) -> Assessment<'a> {
+    let unheard = unheard(pod, policy, alive, Evidence::Barred, &sighting.detail);
+    Assessment {
+        silent_since: None,
+        expires: Some(expires),
+        ..unheard
+    }
+}
+
+/// A pod without a usable answer: what it said last is all that is known.
+fn unheard<'a>(pod: &'a PodView, policy: &Policy, since: Tick, evidence: Evidence, detail: &'a str) -> Assessment<'a> {
+    let last = pod
+        .sightings
+        .answer
+        .as_ref()
+        .map(|(_, report)| report)
+        .filter(|report| started_with(pod.container, report));
+    Assessment {
+        wrote: last.filter(|report| takes_writes(report)),
+        may_write: pod.ip.is_some() && last.is_none_or(takes_writes),
+        silent_since: Some(since),
+        expires: Some(since + policy.silent_after),
+        ..Assessment::bare(evidence, detail)
     }
 }
 
 /// Whether the server that answered can be the one of this container.
 fn started_with(container: Container, report: &Report) -> bool {
     match container {
-        Container::Running { since_micros } => report.postmaster_started.0 >= since_micros - START_SLACK_MICROS,
+        Container::Running { since_micros } => {
+            report.postmaster_started.0 >= since_micros.saturating_sub(START_SLACK_MICROS)
+        }
         Container::Unknown => true,
         Container::Stopped => false,
     }
@@ -107,6 +164,8 @@ pub(crate) struct Sight {
     pub(crate) blind: bool,
     /// Whether silence may withdraw a role.
     pub(crate) silence_counts: bool,
+    /// When this changes if nothing replies any more.
+    pub(crate) expires: Option<Tick>,
 }
 
 /// Two pods on two nodes: fewer cannot tell a dead server from a cut wire.
@@ -115,22 +174,50 @@ const NODES_TO_TRUST_SILENCE: usize = 2;
 /// Looks at the route's pods together.
 pub(crate) fn sight(observed: &Observed, policy: &Policy) -> Sight {
     let proven = observed.reign.nodes_replied >= NODES_TO_TRUST_SILENCE;
-    let replies = |pod: &PodView| {
-        pod.sightings.replied.is_some_and(|at| {
-            at >= observed.reign.began && observed.at.since(at) < policy.silent_after
-        })
-    };
-    let asked = observed.pods.values().any(|pod| pod.lifecycle != Lifecycle::Ended && pod.ip.is_some());
-    let replying = observed.pods.values().any(replies);
-    Sight { blind: asked && !replying, silence_counts: proven && replying }
+    let asked = observed
+        .pods
+        .values()
+        .any(|pod| pod.lifecycle != Lifecycle::Ended && pod.ip.is_some());
+    let last_reply = observed.pods.values().filter_map(|pod| pod.sightings.replied).max();
+    let replies_until = last_reply
+        .filter(|at| *at >= observed.reign.began)
+        .map(|at| at + policy.silent_after)
+        .filter(|until| *until > observed.at);
+    Sight {
+        blind: asked && replies_until.is_none(),
+        silence_counts: proven && replies_until.is_some(),
+        expires: replies_until.or(Some(observed.reign.began + policy.silent_after)),
+    }
 }
 
-/// Whether a silent pod is known, by what a standby receives, to be alive all the same: then it is we who cannot see it.
-pub(crate) fn alive_by_its_standby(observed: &Observed, silent: &PodView) -> bool {
-    observed.pods.values().any(|standby| {
-        standby.sightings.advance.is_some_and(|advance| {
-            observed.at.since(advance.to) <= RECEIVER_RECENT
-                && silent.sightings.replied.is_none_or(|replied| advance.from > replied)
+/// Until when a silent pod, the mark's own, is known to be alive all the same, by what a standby receives: then it is we who
+/// cannot see it. Only a standby on the mark's timeline counts: one on another streams from somebody else.
+pub(crate) fn alive_by_its_standby(
+    observed: &Observed,
+    assessments: &Assessments<'_>,
+    mark: &Mark,
+    silent: &PodView,
+) -> Option<Tick> {
+    if silent.data != mark.data {
+        return None;
+    }
+    let of_the_mark = |report: &Report| {
+        report.standing == Standing::InRecovery
+            && report.system_identifier == mark.system_identifier
+            && report.timeline == mark.timeline
+    };
+    observed
+        .pods
+        .iter()
+        .filter(|(key, _)| {
+            assessments
+                .get(key)
+                .and_then(|standby| standby.report)
+                .is_some_and(of_the_mark)
         })
-    })
+        .filter_map(|(_, standby)| standby.sightings.advance)
+        .filter(|advance| silent.sightings.replied.is_none_or(|replied| advance.from > replied))
+        .map(|advance| advance.to + RECEIVER_RECENT)
+        .filter(|until| *until > observed.at)
+        .max()
 }

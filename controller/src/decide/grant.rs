@@ -43,7 +43,10 @@ impl fmt::Display for Wait {
             Self::Unknown(object) => write!(f, "a write to {object} had no definite answer"),
             Self::Unstamped(object) => write!(f, "{object} does not carry this leader's stamp yet"),
             Self::Beaten { pod, until: None } => {
-                write!(f, "{pod} still takes writes and is still among the write Service's endpoints")
+                write!(
+                    f,
+                    "{pod} still takes writes and is still among the write Service's endpoints"
+                )
             }
             Self::Beaten { pod, until: Some(_) } => {
                 write!(f, "{pod} still takes writes; the Services get a moment to let go of it")
@@ -76,6 +79,11 @@ pub(crate) fn may(
     if observed.ledger_unknown {
         return Err(Wait::Unknown("the ledger".to_owned()));
     }
+    if let LedgerView::Present { stamp, .. } = &observed.ledger
+        && !stamped(observed, stamp)
+    {
+        return Err(Wait::Unstamped("the ledger".to_owned()));
+    }
     for (key, other) in &observed.pods {
         if other.unknown {
             return Err(Wait::Unknown(format!("pod {}", key.name)));
@@ -92,7 +100,10 @@ pub(crate) fn may(
         if assessments.get(key).is_some_and(|assessment| assessment.may_write) {
             let until = other.out_of_write_since.map(|since| since + policy.beaten_gap);
             if until.is_none_or(|until| until > observed.at) {
-                return Err(Wait::Beaten { pod: key.name.clone(), until });
+                return Err(Wait::Beaten {
+                    pod: key.name.clone(),
+                    until,
+                });
             }
         }
     }
@@ -103,16 +114,30 @@ pub(crate) fn may(
 pub(crate) fn raise(observed: &Observed, wanted: Mark) -> Option<Action> {
     let (expected, held) = match &observed.ledger {
         LedgerView::Absent => (None, None),
-        LedgerView::Present { uid, resource_version, ledger, .. } => (
-            Some(LedgerExpected { uid: uid.clone(), resource_version: resource_version.clone() }),
+        LedgerView::Present {
+            uid,
+            resource_version,
+            ledger,
+            ..
+        } => (
+            Some(LedgerExpected {
+                uid: uid.clone(),
+                resource_version: resource_version.clone(),
+            }),
             ledger.mark.as_ref(),
         ),
     };
     if held.is_some_and(|held| same_claim(held, &wanted)) {
         return None;
     }
-    let switch = SwitchFrom { pod: held.map(|held| held.pod.clone()) };
-    Some(Action::SetMark { expected, mark: wanted, switch: Some(switch) })
+    let switch = SwitchFrom {
+        pod: held.map(|held| held.pod.clone()),
+    };
+    Some(Action::SetMark {
+        expected,
+        mark: wanted,
+        switch: Some(switch),
+    })
 }
 
 /// Whether two marks name the same data on the same timeline, however far it has come.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use probe::Report;
-use shared::{ledger::Mark, role::Role};
+use shared::{ledger::Mark, role::Role, route::SplitBrainPolicy};
 
 use super::{
     Draft, View,
+    choose::{self, Assessments, Choice},
     evidence::takes_writes,
     grant,
-    observed::{LabelState, LedgerView, PodKey, PodView},
+    observed::{LabelState, LedgerView, Observed, PodKey, PodView, Policy},
     plan::{Action, Finding, LedgerExpected, SwitchFrom},
 };
 
@@ -36,15 +37,21 @@ impl View<'_> {
     /// Whether the mark is this server's.
     pub(super) fn marked(&self, key: &PodKey, report: &Report) -> bool {
         let pod = self.observed.pods.get(key);
-        pod.is_some_and(|pod| self.mark.is_some_and(|mark| grant::same_claim(mark, &of(key, pod, report))))
+        pod.is_some_and(|pod| {
+            self.mark
+                .is_some_and(|mark| grant::same_claim(mark, &of(key, pod, report)))
+        })
     }
 
     fn expected(&self) -> Option<LedgerExpected> {
         match &self.observed.ledger {
             LedgerView::Absent => None,
-            LedgerView::Present { uid, resource_version, .. } => {
-                Some(LedgerExpected { uid: uid.clone(), resource_version: resource_version.clone() })
-            }
+            LedgerView::Present {
+                uid, resource_version, ..
+            } => Some(LedgerExpected {
+                uid: uid.clone(),
+                resource_version: resource_version.clone(),
+            }),
         }
     }
 
@@ -61,34 +68,93 @@ impl View<'_> {
         let due = self.observed.reign.mark_written + UPKEEP_EVERY;
         if self.observed.at < due {
             draft.wake(due);
-        } else if !draft.actions.iter().any(|action| matches!(action, Action::SetMark { .. } | Action::StampLedger { .. })) {
-            draft.actions.push(Action::SetMark { expected: self.expected(), mark: of(key, pod, report), switch: None });
+        } else if !draft
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::SetMark { .. } | Action::StampLedger { .. }))
+        {
+            draft.actions.push(Action::SetMark {
+                expected: self.expected(),
+                mark: of(key, pod, report),
+                switch: None,
+            });
         }
     }
 
-    /// A person declared one server's data to be the truth: the mark is set to it, downwards too.
+    /// Carries a person's word out: the mark is set, downwards too, and the annotation goes once it is.
     pub(super) fn accept(&self, draft: &mut Draft) {
-        let Some(uid) = &self.observed.accept else { return };
-        let refuse = |why: String| Finding::AcceptRefused { why };
-        let Some((key, pod)) = self.observed.pods.iter().find(|(key, _)| key.uid == *uid) else {
-            draft.findings.push(refuse(format!("no pod of this route has the uid {uid}")));
-            return;
-        };
-        let Some(report) = self.report(key).filter(|report| takes_writes(report)) else {
-            draft.findings.push(refuse(format!("{} does not take writes", key.name)));
-            return;
-        };
-        if pod.excluded {
-            draft.findings.push(refuse(format!("{} is excluded", key.name)));
-            return;
-        }
-        let accepted = of(key, pod, report);
-        if self.mark.is_some_and(|mark| grant::same_claim(mark, &accepted) && mark.lsn <= accepted.lsn) {
-            draft.actions.push(Action::ClearAccept);
-        } else if !self.observed.ledger_unknown {
-            let switch = SwitchFrom { pod: self.mark.map(|mark| mark.pod.clone()) };
-            draft.actions.retain(|action| !matches!(action, Action::StampLedger { .. }));
-            draft.actions.push(Action::SetMark { expected: self.expected(), mark: accepted, switch: Some(switch) });
+        match &self.accept {
+            Accept::Nothing => {}
+            Accept::Refused(why) => draft.findings.push(Finding::AcceptRefused { why: why.clone() }),
+            Accept::Done => draft.actions.push(Action::ClearAccept),
+            Accept::Set(mark) if self.observed.ledger_free() => {
+                let switch = SwitchFrom {
+                    pod: self.observed.mark().map(|held| held.pod.clone()),
+                };
+                draft
+                    .actions
+                    .retain(|action| !matches!(action, Action::StampLedger { .. }));
+                draft.actions.push(Action::SetMark {
+                    expected: self.expected(),
+                    mark: mark.clone(),
+                    switch: Some(switch),
+                });
+            }
+            Accept::Set(_) => {}
         }
     }
+}
+
+/// What becomes of a person's word that one server's data is the truth.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Accept {
+    /// Nobody said anything.
+    Nothing,
+    /// It cannot be, and why.
+    Refused(String),
+    /// The mark is to be set to this. Everything is decided as if it already were, except that nothing is granted before it is.
+    Set(Mark),
+    /// The mark is that server's.
+    Done,
+}
+
+/// Judges a person's word. It is refused while another server would be chosen all the same: the mark would only move back.
+pub(crate) fn judge(observed: &Observed, assessments: &Assessments<'_>, policy: &Policy) -> Accept {
+    let Some(uid) = observed.accept.as_ref().filter(|_| !observed.paused) else {
+        return Accept::Nothing;
+    };
+    let Some((key, pod)) = observed.pods.iter().find(|(key, _)| key.uid == *uid) else {
+        return Accept::Refused(format!("no pod of this route has the uid {uid}"));
+    };
+    if pod.excluded {
+        return Accept::Refused(format!("{} is excluded", key.name));
+    }
+    let report = assessments.get(key).and_then(|assessment| assessment.report);
+    let Some(report) = report.filter(|report| takes_writes(report)) else {
+        return Accept::Refused(format!("{} does not take writes", key.name));
+    };
+    let accepted = of(key, pod, report);
+    let by_timeline = Policy {
+        split_brain: SplitBrainPolicy::HighestTimeline,
+        ..policy.clone()
+    };
+    match choose::against_mark(observed, &accepted, assessments, &by_timeline).choice {
+        Choice::One(chosen) if chosen == key => {}
+        Choice::One(other) | Choice::Unproven(other) => {
+            let (its, other) = (key.name.as_str(), other.name.as_str());
+            return Accept::Refused(format!(
+                "{other} takes writes on a higher timeline than {its}: stop or exclude it first"
+            ));
+        }
+        Choice::Nobody | Choice::Tie(_) | Choice::Frozen(_) | Choice::Dropped(_) | Choice::NoMark(_) => {
+            return Accept::Refused(format!(
+                "{} is not the only one with this claim: stop or exclude the others first",
+                key.name
+            ));
+        }
+    }
+    let held = observed
+        .mark()
+        .is_some_and(|mark| grant::same_claim(mark, &accepted) && mark.lsn <= accepted.lsn);
+    if held { Accept::Done } else { Accept::Set(accepted) }
 }

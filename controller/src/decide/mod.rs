@@ -34,21 +34,28 @@ use shared::{ledger::Mark, role::Role, term::Term};
 use crate::{clock::Tick, stamp::StampState};
 use choose::{Assessments, Choice, Chosen};
 use evidence::Sight;
+use mark::Accept;
 
 /// Decides about one route.
 pub fn decide(observed: &Observed, policy: &Policy) -> Plan {
-    let mark = match &observed.ledger {
-        LedgerView::Present { ledger, .. } => ledger.mark.as_ref(),
-        LedgerView::Absent => None,
+    let assessments: Assessments<'_> = observed
+        .pods
+        .iter()
+        .map(|(key, pod)| (key, evidence::assess(observed, pod, policy)))
+        .collect();
+    let accept = mark::judge(observed, &assessments, policy);
+    let mark = match &accept {
+        Accept::Set(accepted) => Some(accepted),
+        Accept::Nothing | Accept::Refused(_) | Accept::Done => observed.mark(),
     };
-    let assessments: Assessments<'_> =
-        observed.pods.iter().map(|(key, pod)| (key, evidence::assess(observed, pod, policy))).collect();
     let view = View {
         observed,
         policy,
         mark,
         sight: evidence::sight(observed, policy),
         chosen: choose::choose(observed, mark, &assessments, policy),
+        keeper: roles::keeper(observed, mark),
+        accept: accept.clone(),
         assessments,
     };
     let mut draft = Draft::default();
@@ -71,9 +78,13 @@ pub fn decide(observed: &Observed, policy: &Policy) -> Plan {
 struct View<'a> {
     observed: &'a Observed,
     policy: &'a Policy,
+    /// The mark to measure by: the ledger's, or the one that a person's word is about to make.
     mark: Option<&'a Mark>,
     sight: Sight,
     chosen: Chosen<'a>,
+    /// The one pod that may keep a primary label without being chosen.
+    keeper: Option<&'a PodKey>,
+    accept: Accept,
     assessments: Assessments<'a>,
 }
 
@@ -118,10 +129,19 @@ impl View<'_> {
         for (key, pod) in &self.observed.pods {
             if pod.unknown || !grant::stamped(self.observed, &pod.stamp) {
                 let resource_version = pod.resource_version.clone();
-                draft.actions.push(Action::Stamp { pod: key.clone(), resource_version });
+                draft.actions.push(Action::Stamp {
+                    pod: key.clone(),
+                    resource_version,
+                });
             }
         }
-        if let LedgerView::Present { uid, resource_version, stamp, ledger } = &self.observed.ledger {
+        if let LedgerView::Present {
+            uid,
+            resource_version,
+            stamp,
+            ledger,
+        } = &self.observed.ledger
+        {
             let ours = grant::stamped(self.observed, stamp) && ledger.term_floor == self.observed.reign.term;
             if self.observed.ledger_unknown || !ours {
                 let (uid, resource_version) = (uid.clone(), resource_version.clone());
@@ -133,32 +153,47 @@ impl View<'_> {
     /// Grants the role to the chosen server, or says what it waits for.
     fn grant(&self, draft: &mut Draft) {
         let Some(key) = self.chosen.choice.chosen() else { return };
-        let (Some(pod), Some(report)) = (self.observed.pods.get(key), self.report(key)) else { return };
-        if pod.label == LabelState::Known(Role::Primary) && grant::earned(pod) && self.marked(key, report) {
+        let (Some(pod), Some(report)) = (self.observed.pods.get(key), self.report(key)) else {
+            return;
+        };
+        let accepting = matches!(self.accept, Accept::Set(_));
+        let is_primary = pod.label == LabelState::Known(Role::Primary);
+        if is_primary && grant::earned(pod) && self.marked(key, report) && !accepting {
             return;
         }
         draft.waiting = true;
         let raise = grant::raise(self.observed, mark::of(key, pod, report));
-        let ledger_taken = draft.actions.iter().any(|action| matches!(action, Action::SetMark { .. }));
+        let ledger_taken = draft
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::SetMark { .. }));
         let wait = match grant::may(self.observed, key, pod, &self.assessments, self.policy) {
-            Ok(()) if raise.is_none() => None,
+            Ok(()) if raise.is_none() && !accepting => None,
             Ok(()) => Some(grant::Wait::Mark),
             Err(wait) => Some(wait),
         };
-        if let Some(action) = raise.filter(|_| !ledger_taken && !self.observed.ledger_unknown) {
+        if let Some(action) = raise.filter(|_| !ledger_taken && self.observed.ledger_free()) {
             // One write to the ledger a turn: raising the mark carries the stamp too.
-            draft.actions.retain(|action| !matches!(action, Action::StampLedger { .. }));
+            draft
+                .actions
+                .retain(|action| !matches!(action, Action::StampLedger { .. }));
             draft.actions.push(action);
         }
         match wait {
-            None if pod.label == LabelState::Known(Role::Primary) => {}
+            None if is_primary => {}
             None => {
                 let resource_version = pod.resource_version.clone();
-                draft.actions.push(Action::Grant { pod: key.clone(), resource_version });
+                draft.actions.push(Action::Grant {
+                    pod: key.clone(),
+                    resource_version,
+                });
             }
             Some(wait) => {
                 if let grant::Wait::Beaten { until: Some(at), .. } | grant::Wait::Contested(at) = wait {
                     draft.wake(at);
+                }
+                if let grant::Wait::Contested(_) = wait {
+                    draft.findings.push(Finding::Contested { pod: key.name.clone() });
                 }
                 if let Some(member) = draft.members.get_mut(key) {
                     member.why = format!("it takes writes and is chosen; it is not primary yet because {wait}");
@@ -169,13 +204,19 @@ impl View<'_> {
 
     /// The verdict, and the plan as a whole.
     fn finish(self, mut draft: Draft) -> Plan {
-        for assessment in self.assessments.values() {
-            if let Some(at) = assessment.expires.filter(|at| *at > self.observed.at) {
-                draft.wake(at);
-            }
+        let expiries = self
+            .assessments
+            .values()
+            .map(|assessment| assessment.expires)
+            .chain([self.sight.expires]);
+        for at in expiries.flatten().filter(|at| *at > self.observed.at) {
+            draft.wake(at);
         }
         self.findings(&mut draft);
-        let split = draft.findings.iter().any(|finding| matches!(finding, Finding::SplitBrain { .. }));
+        let split = draft
+            .findings
+            .iter()
+            .any(|finding| matches!(finding, Finding::SplitBrain { .. }));
         let verdict = if self.observed.paused {
             Verdict::Paused
         } else if self.sight.blind && self.observed.at.since(self.observed.reign.began) >= self.policy.silent_after {
@@ -201,22 +242,34 @@ impl View<'_> {
 
     /// What a person may want to know about the route as a whole.
     fn findings(&self, draft: &mut Draft) {
-        let tie = match &self.chosen.choice {
-            Choice::Tie(_) => true,
+        let (pods, tie): (Vec<&PodKey>, bool) = match &self.chosen.choice {
+            Choice::Tie(pods) | Choice::Frozen(pods) | Choice::Dropped(pods) => (pods.clone(), true),
             Choice::NoMark(missing) => {
-                draft.findings.push(Finding::NoMark { missing: missing.clone() });
-                false
+                draft.findings.push(Finding::NoMark {
+                    missing: missing.clone(),
+                });
+                (self.writable(), false)
             }
-            Choice::One(_) | Choice::Nobody => false,
+            Choice::One(_) | Choice::Nobody | Choice::Unproven(_) => (self.writable(), false),
         };
-        let takes_writes: Vec<String> =
-            choose::writable(self.observed, &self.assessments).map(|(key, _)| key.name.clone()).collect();
-        if takes_writes.len() > 1 {
-            draft.findings.push(Finding::SplitBrain { pods: takes_writes, tie });
+        if pods.len() > 1 {
+            draft.findings.push(Finding::SplitBrain {
+                pods: pods.into_iter().map(|key| key.name.clone()).collect(),
+                tie,
+            });
         }
     }
 
+    fn writable(&self) -> Vec<&PodKey> {
+        choose::writable(self.observed, &self.assessments)
+            .map(|(key, _)| key)
+            .collect()
+    }
+
     fn has_primary(&self) -> bool {
-        self.observed.pods.values().any(|pod| pod.label == LabelState::Known(Role::Primary))
+        self.observed
+            .pods
+            .values()
+            .any(|pod| pod.label == LabelState::Known(Role::Primary))
     }
 }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use shared::{
-    ledger::{DataIdentity, PostgresLedgerSpec},
+    ledger::{DataIdentity, Mark, PostgresLedgerSpec},
     role::Role,
-    route::PostgresRouteSpec,
+    route::{PostgresRouteSpec, SplitBrainPolicy},
     term::Term,
 };
 
@@ -162,6 +162,25 @@ pub struct Observed {
     pub accept: Option<String>,
 }
 
+impl Observed {
+    /// The mark, if there is one.
+    pub(crate) fn mark(&self) -> Option<&Mark> {
+        match &self.ledger {
+            LedgerView::Present { ledger, .. } => ledger.mark.as_ref(),
+            LedgerView::Absent => None,
+        }
+    }
+
+    /// Whether the ledger may be written now. One whose last write is unsettled is stamped first; where there is none at all, a
+    /// second creation is as good as a stamp: only one of the two can succeed.
+    pub(crate) fn ledger_free(&self) -> bool {
+        !self.ledger_unknown || self.ledger == LedgerView::Absent
+    }
+}
+
+/// A fresh connection is made at least this often, however long the route's interval is.
+const FRESH_EVERY: Duration = Duration::from_secs(1);
+
 /// What the route's author decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -171,6 +190,8 @@ pub struct Policy {
     pub timeout: Duration,
     /// A server that has given no answer for this long loses its role.
     pub silent_after: Duration,
+    /// What to do when several servers take writes.
+    pub split_brain: SplitBrainPolicy,
     /// How far a newly promoted server may be behind what was last primary, in bytes of write-ahead log.
     pub max_behind: u64,
     /// How long the write Service stays empty between a beaten server that still takes writes and its successor.
@@ -184,14 +205,17 @@ impl Policy {
             interval: spec.probe.interval.0,
             timeout: spec.probe.timeout.0,
             silent_after: spec.probe.silent_after.0,
+            split_brain: spec.split_brain.policy,
             max_behind: spec.split_brain.max_behind.0,
             beaten_gap: spec.split_brain.beaten_gap.0,
         }
     }
 
     /// The age up to which a sighting counts: the next one should have come long before. Three rounds, so that one that is
-    /// lost or late changes nothing.
+    /// lost or late changes nothing; never less than a fresh connection takes to come round, because that may be all there is.
     pub fn sighting_limit(&self) -> Duration {
-        ((self.interval + self.timeout) * 3).min(self.silent_after)
+        ((self.interval + self.timeout) * 3)
+            .max(FRESH_EVERY + self.timeout)
+            .min(self.silent_after)
     }
 }

@@ -1,0 +1,620 @@
+//! A small world of pods for the tests of a decision: built line by line, seen again as time goes on, and changed as `apply`
+//! would change it.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use probe::{Evidence, Receiver, Report, Standing, UnixMicros};
+use shared::{
+    ledger::{DataIdentity, DataKind, Mark, PostgresLedgerSpec},
+    role::Role,
+    route::SplitBrainPolicy,
+    term::Term,
+    wal::{Lsn, SystemIdentifier, Timeline},
+};
+
+use super::{
+    Action, Container, LabelState, LedgerView, Lifecycle, Observed, Plan, PodKey, PodView, Policy, ReignView, decide,
+};
+use crate::{
+    clock::Tick,
+    sighting::{Sighting, Sightings, Via},
+    stamp::{Holder, Stamp, StampState},
+};
+
+/// The reign that decides in every test.
+pub(super) const TERM: Term = Term(7);
+const HOLDER: Holder = Holder(0xaaaa_aaaa);
+
+/// The cluster that every server belongs to unless a test says otherwise.
+pub(super) const SYSTEM: SystemIdentifier = SystemIdentifier(7_300_000_000_000_000_001);
+
+/// How old a sighting is when nothing is said about it.
+const JUST_NOW: Duration = Duration::from_millis(50);
+
+/// More turns than a route may ever take to come to rest.
+const TURNS_BOUND: usize = 12;
+
+pub(super) fn lsn(text: &str) -> Lsn {
+    text.parse().expect("a position in a test")
+}
+
+pub(super) const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// What a probe of a server may meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Saw {
+    Writable(u32, Lsn),
+    InRecovery(u32, Lsn),
+    Down,
+    Starting,
+    Silent,
+    Barred,
+    Unclear,
+}
+
+impl Saw {
+    fn evidence(self) -> Evidence {
+        match self {
+            Self::Writable(..) => Evidence::Writable,
+            Self::InRecovery(..) => Evidence::InRecovery,
+            Self::Down => Evidence::Down,
+            Self::Starting => Evidence::Starting,
+            Self::Silent => Evidence::Silent,
+            Self::Barred => Evidence::Barred,
+            Self::Unclear => Evidence::Unclear,
+        }
+    }
+}
+
+/// A pod in the making.
+#[derive(Debug, Clone)]
+pub(super) struct Pod {
+    pub(super) view: PodView,
+    pub(super) system: SystemIdentifier,
+    pub(super) postmaster_started: i64,
+    now: Tick,
+}
+
+impl Pod {
+    fn new(name: &str, now: Tick, began: Tick) -> Self {
+        let place = name.bytes().next().unwrap_or_default() - b'a' + 1;
+        Self {
+            view: PodView {
+                node: Some(format!("n{place}")),
+                ip: Some(address(place)),
+                resource_version: "1".to_owned(),
+                lifecycle: Lifecycle::Alive,
+                container: Container::Running { since_micros: 0 },
+                excluded: false,
+                label: LabelState::Absent,
+                stamp: StampState::Known(ours(0)),
+                data: claim(name),
+                unknown: false,
+                out_of_write_since: Some(began),
+                repair_not_before: None,
+                sightings: Sightings::default(),
+            },
+            system: SYSTEM,
+            postmaster_started: 1_000_000,
+            now,
+        }
+    }
+
+    pub(super) fn report(&self, standing: Standing, timeline: u32, lsn: Lsn) -> Report {
+        Report {
+            standing,
+            system_identifier: self.system,
+            timeline: Timeline(timeline),
+            lsn,
+            postmaster_started: UnixMicros(self.postmaster_started),
+            data_directory: None,
+            hot_standby_reported: true,
+            receiver: None,
+            server_version_num: 150_014,
+        }
+    }
+
+    /// Records one sighting, `age` old. Call it in the order of time.
+    pub(super) fn saw(mut self, via: Via, age: Duration, saw: Saw) -> Self {
+        let report = match saw {
+            Saw::Writable(timeline, lsn) => Some(self.report(Standing::Writable, timeline, lsn)),
+            Saw::InRecovery(timeline, lsn) => Some(self.report(Standing::InRecovery, timeline, lsn)),
+            Saw::Down | Saw::Starting | Saw::Silent | Saw::Barred | Saw::Unclear => None,
+        };
+        self.record(via, age, saw.evidence(), report);
+        self
+    }
+
+    fn record(&mut self, via: Via, age: Duration, evidence: Evidence, report: Option<Report>) {
+        let sighting = Sighting {
+            at: self.now - age,
+            ip: self.view.ip.unwrap_or(address(99)),
+            evidence,
+            report,
+            reply: !matches!(evidence, Evidence::Silent),
+            detail: String::new(),
+        };
+        self.view.sightings.record(via, sighting);
+    }
+
+    pub(super) fn writable(self, timeline: u32, at: &str) -> Self {
+        self.saw(Via::Fresh, JUST_NOW, Saw::Writable(timeline, lsn(at)))
+    }
+
+    pub(super) fn in_recovery(self, timeline: u32, at: &str) -> Self {
+        self.saw(Via::Fresh, JUST_NOW, Saw::InRecovery(timeline, lsn(at)))
+    }
+
+    pub(super) fn down(self) -> Self {
+        self.saw(Via::Fresh, JUST_NOW, Saw::Down)
+    }
+
+    pub(super) fn starting(self) -> Self {
+        self.saw(Via::Fresh, JUST_NOW, Saw::Starting)
+    }
+
+    pub(super) fn silent(self) -> Self {
+        self.saw(Via::Fresh, JUST_NOW, Saw::Silent)
+    }
+
+    pub(super) fn barred(self) -> Self {
+        self.saw(Via::Fresh, JUST_NOW, Saw::Barred)
+    }
+
+    pub(super) fn unclear(self) -> Self {
+        self.saw(Via::Fresh, JUST_NOW, Saw::Unclear)
+    }
+
+    /// It was writable that long ago; what it is now is said next.
+    pub(super) fn was_writable(self, age: Duration, timeline: u32, at: &str) -> Self {
+        self.saw(Via::Fresh, age, Saw::Writable(timeline, lsn(at)))
+    }
+
+    /// A standby whose WAL receiver had less at the first of two moments than at the second.
+    pub(super) fn receiving(mut self, timeline: u32, from: Duration, to: Duration) -> Self {
+        for (age, received) in [(from, "0/5000000"), (to, "0/5000100")] {
+            let mut report = self.report(Standing::InRecovery, timeline, lsn(received));
+            report.receiver = Some(Receiver {
+                received: Some(lsn(received)),
+                timeline: None,
+                last_message_age_us: None,
+            });
+            self.record(Via::Fresh, age, Evidence::InRecovery, Some(report));
+        }
+        self
+    }
+
+    pub(super) fn labelled(mut self, role: Role) -> Self {
+        self.view.label = LabelState::Known(role);
+        if role == Role::Primary {
+            self.view.out_of_write_since = None;
+        }
+        self
+    }
+
+    pub(super) fn label_text(mut self, text: &str) -> Self {
+        self.view.label = LabelState::of(Some(text));
+        self
+    }
+
+    pub(super) fn unstamped(mut self) -> Self {
+        self.view.stamp = StampState::Absent;
+        self
+    }
+
+    pub(super) fn stamped(mut self, text: &str) -> Self {
+        self.view.stamp = StampState::of(Some(text));
+        self
+    }
+
+    pub(super) fn unknown(mut self) -> Self {
+        self.view.unknown = true;
+        self
+    }
+
+    pub(super) fn excluded(mut self) -> Self {
+        self.view.excluded = true;
+        self
+    }
+
+    pub(super) fn terminating(mut self) -> Self {
+        self.view.lifecycle = Lifecycle::Terminating;
+        self
+    }
+
+    pub(super) fn ended(mut self) -> Self {
+        self.view.lifecycle = Lifecycle::Ended;
+        self
+    }
+
+    pub(super) fn container(mut self, container: Container) -> Self {
+        self.view.container = container;
+        self
+    }
+
+    /// The pod has another address than the one that was asked.
+    pub(super) fn moved(mut self) -> Self {
+        self.view.ip = Some(address(77));
+        self
+    }
+
+    /// The server holds another cluster's data. Say it before what is seen.
+    pub(super) fn of_system(mut self, system: u64) -> Self {
+        self.system = SystemIdentifier(system);
+        self
+    }
+
+    /// The server's data is another volume's.
+    pub(super) fn with_data(mut self, name: &str) -> Self {
+        self.view.data = claim(name);
+        self
+    }
+
+    /// It has been out of the write Service's endpoints for that long.
+    pub(super) fn out_of_write_for(mut self, age: Duration) -> Self {
+        self.view.out_of_write_since = Some(self.now - age);
+        self
+    }
+
+    pub(super) fn still_among_write_endpoints(mut self) -> Self {
+        self.view.out_of_write_since = None;
+        self
+    }
+
+    /// Somebody else keeps changing its label; no repair for that long.
+    pub(super) fn contested_for(mut self, span: Duration) -> Self {
+        self.view.repair_not_before = Some(self.now + span);
+        self
+    }
+}
+
+fn address(place: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, place))
+}
+
+pub(super) fn claim(name: &str) -> DataIdentity {
+    DataIdentity {
+        kind: DataKind::PersistentVolumeClaim,
+        name: format!("data-{name}"),
+    }
+}
+
+fn ours(n: u64) -> Stamp {
+    Stamp {
+        term: TERM,
+        n,
+        holder: HOLDER,
+    }
+}
+
+pub(super) fn key(name: &str) -> PodKey {
+    PodKey {
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+    }
+}
+
+/// A route, as it is observed, and its policy.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) observed: Observed,
+    pub(super) policy: Policy,
+}
+
+impl World {
+    /// No pods, no ledger; a reign that has been looking for ten minutes and has seen two nodes reply.
+    pub(super) fn new() -> Self {
+        let at = Tick::from_nanos(1_000_000_000_000);
+        let began = at - seconds(600);
+        Self {
+            observed: Observed {
+                at,
+                reign: ReignView {
+                    term: TERM,
+                    holder: HOLDER,
+                    began,
+                    nodes_replied: 3,
+                    mark_written: at,
+                },
+                ledger: LedgerView::Absent,
+                ledger_unknown: false,
+                pods: std::collections::BTreeMap::new(),
+                paused: false,
+                accept: None,
+            },
+            policy: Policy {
+                interval: Duration::from_millis(100),
+                timeout: Duration::from_millis(500),
+                silent_after: seconds(3),
+                split_brain: SplitBrainPolicy::HighestTimeline,
+                max_behind: 16 << 20,
+                beaten_gap: seconds(2),
+            },
+        }
+    }
+
+    /// `a` is primary on timeline 1 at 0/5000000, `b` its replica.
+    pub(super) fn pair() -> Self {
+        Self::new()
+            .mark("a", 1, "0/5000000")
+            .pod("a", |pod| pod.labelled(Role::Primary).writable(1, "0/5000000"))
+            .pod("b", |pod| pod.labelled(Role::Replica).in_recovery(1, "0/5000000"))
+    }
+
+    /// Adds a pod, or builds it anew.
+    pub(super) fn pod(mut self, name: &str, build: impl FnOnce(Pod) -> Pod) -> Self {
+        let pod = build(Pod::new(name, self.observed.at, self.observed.reign.began));
+        self.observed.pods.insert(key(name), pod.view);
+        self
+    }
+
+    /// The pod is gone.
+    pub(super) fn without(mut self, name: &str) -> Self {
+        self.observed.pods.remove(&key(name));
+        self
+    }
+
+    /// The ledger holds this mark, and this reign's stamp.
+    pub(super) fn mark(mut self, name: &str, timeline: u32, at: &str) -> Self {
+        let mark = Mark {
+            system_identifier: SYSTEM,
+            timeline: Timeline(timeline),
+            lsn: lsn(at),
+            data: claim(name),
+            pod: name.to_owned(),
+        };
+        self.observed.ledger = LedgerView::Present {
+            uid: "uid-ledger".to_owned(),
+            resource_version: "1".to_owned(),
+            stamp: StampState::Known(ours(0)),
+            ledger: PostgresLedgerSpec {
+                mark: Some(mark),
+                term_floor: TERM,
+                ..PostgresLedgerSpec::default()
+            },
+        };
+        self
+    }
+
+    pub(super) fn edit(mut self, edit: impl FnOnce(&mut Observed)) -> Self {
+        edit(&mut self.observed);
+        self
+    }
+
+    pub(super) fn edit_pod(self, name: &str, edit: impl FnOnce(&mut PodView)) -> Self {
+        self.edit(|observed| edit(observed.pods.get_mut(&key(name)).expect("a pod of this world")))
+    }
+
+    pub(super) fn policy(mut self, split_brain: SplitBrainPolicy) -> Self {
+        self.policy.split_brain = split_brain;
+        self
+    }
+
+    pub(super) fn accept(self, name: &str) -> Self {
+        self.edit(|observed| observed.accept = Some(key(name).uid))
+    }
+
+    pub(super) fn paused(self) -> Self {
+        self.edit(|observed| observed.paused = true)
+    }
+
+    /// The pod's next sighting, now.
+    pub(super) fn see(self, name: &str, saw: Saw) -> Self {
+        let now = self.observed.at;
+        self.edit_pod(name, |view| {
+            let pod = Pod {
+                view: view.clone(),
+                system: SYSTEM,
+                postmaster_started: 1_000_000,
+                now,
+            };
+            *view = pod.saw(Via::Fresh, Duration::ZERO, saw).view;
+        })
+    }
+
+    /// Time goes on, and every server is found as it was.
+    pub(super) fn later(mut self, span: Duration) -> Self {
+        self.observed.at = self.observed.at + span;
+        let now = self.observed.at;
+        for pod in self.observed.pods.values_mut() {
+            if let Some(last) = pod.sightings.deciding().cloned() {
+                pod.sightings.record(Via::Fresh, Sighting { at: now, ..last });
+            }
+        }
+        self
+    }
+
+    /// Time goes on, and nothing is probed.
+    pub(super) fn unprobed(mut self, span: Duration) -> Self {
+        self.observed.at = self.observed.at + span;
+        self
+    }
+
+    /// Everything that only time holds up is over: the Services have let go, and nobody fights over a label any more.
+    pub(super) fn wait_out(&mut self) {
+        let long_ago = self.observed.at - self.policy.beaten_gap;
+        for pod in self.observed.pods.values_mut() {
+            pod.out_of_write_since = pod.out_of_write_since.map(|since| since.min(long_ago));
+            pod.repair_not_before = None;
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        decide(&self.observed, &self.policy)
+    }
+
+    pub(super) fn label(&self, name: &str) -> Option<&LabelState> {
+        self.observed.pods.get(&key(name)).map(|pod| &pod.label)
+    }
+
+    /// How many pods are labelled primary.
+    pub(super) fn primaries(&self) -> usize {
+        self.observed
+            .pods
+            .values()
+            .filter(|pod| pod.label == LabelState::Known(Role::Primary))
+            .count()
+    }
+
+    /// Carries one action out the way the API server would, and checks what it expects to find.
+    pub(super) fn apply(&mut self, action: &Action) {
+        match action {
+            Action::Stamp { pod, resource_version } => self.write(pod, resource_version, None),
+            Action::Withdraw {
+                pod,
+                resource_version,
+                to,
+            } => {
+                assert_eq!(
+                    self.label(&pod.name),
+                    Some(&LabelState::Known(Role::Primary)),
+                    "withdrawn from a primary"
+                );
+                self.write(pod, resource_version, Some(*to));
+            }
+            Action::Relabel {
+                pod,
+                resource_version,
+                from,
+                to,
+            } => {
+                assert_eq!(self.label(&pod.name), Some(from), "relabelled from what it is");
+                self.write(pod, resource_version, Some(*to));
+            }
+            Action::Grant { pod, resource_version } => self.write(pod, resource_version, Some(Some(Role::Primary))),
+            Action::StampLedger { .. } => self.write_ledger(None),
+            Action::SetMark { expected, mark, .. } => {
+                let is_there = matches!(self.observed.ledger, LedgerView::Present { .. });
+                assert_eq!(expected.is_some(), is_there, "the ledger is expected as it is");
+                self.write_ledger(Some(mark.clone()));
+                self.observed.reign.mark_written = self.observed.at;
+            }
+            Action::ClearAccept => self.observed.accept = None,
+            Action::StepDown { .. } => {}
+        }
+    }
+
+    fn write(&mut self, pod: &PodKey, expected: &str, label: Option<Option<Role>>) {
+        let at = self.observed.at;
+        let view = self
+            .observed
+            .pods
+            .get_mut(pod)
+            .expect("an action on a pod that is there");
+        assert_eq!(
+            view.resource_version, expected,
+            "a second write to {} in one turn",
+            pod.name
+        );
+        let next = expected.parse::<u64>().expect("a number") + 1;
+        view.resource_version = next.to_string();
+        view.stamp = StampState::Known(ours(next));
+        view.unknown = false;
+        if let Some(role) = label {
+            if role == Some(Role::Primary) {
+                view.out_of_write_since = None;
+            } else if view.label == LabelState::Known(Role::Primary) {
+                view.out_of_write_since = Some(at);
+            }
+            view.label = role.map_or(LabelState::Absent, LabelState::Known);
+        }
+    }
+
+    fn write_ledger(&mut self, mark: Option<Mark>) {
+        self.observed.ledger_unknown = false;
+        let (mut spec, version) = match &self.observed.ledger {
+            LedgerView::Absent => (PostgresLedgerSpec::default(), 0),
+            LedgerView::Present {
+                ledger,
+                resource_version,
+                ..
+            } => (ledger.clone(), resource_version.parse().expect("a number")),
+        };
+        spec.term_floor = TERM;
+        spec.mark = mark.or(spec.mark);
+        self.observed.ledger = LedgerView::Present {
+            uid: "uid-ledger".to_owned(),
+            resource_version: (version + 1).to_string(),
+            stamp: StampState::Known(ours(version + 1)),
+            ledger: spec,
+        };
+    }
+
+    /// Plays `apply` until nothing is left to do: the plans that wrote something, in their order.
+    pub(super) fn settle(&mut self) -> Vec<Plan> {
+        let mut turns = Vec::new();
+        loop {
+            let plan = self.plan();
+            let ended = plan
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::StepDown { .. }));
+            if plan.actions.is_empty() {
+                return turns;
+            }
+            for action in &plan.actions {
+                self.apply(action);
+                assert!(
+                    self.primaries() < 2 || turns.is_empty(),
+                    "two primaries after {plan:#?}"
+                );
+            }
+            turns.push(plan);
+            if ended {
+                return turns;
+            }
+            assert!(
+                turns.len() < TURNS_BOUND,
+                "it does not come to rest: {:#?}",
+                turns.iter().map(told).collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+/// A plan's actions in few words, in the order in which they were planned.
+pub(super) fn told(plan: &Plan) -> Vec<String> {
+    plan.actions.iter().map(tell).collect()
+}
+
+fn tell(action: &Action) -> String {
+    let role = |role: &Option<Role>| role.map_or("none", Role::as_str);
+    match action {
+        Action::Stamp { pod, .. } => format!("stamp {}", pod.name),
+        Action::StampLedger { .. } => "stamp ledger".to_owned(),
+        Action::Withdraw { pod, to, .. } => format!("withdraw {} to {}", pod.name, role(to)),
+        Action::Relabel { pod, to, .. } => format!("relabel {} to {}", pod.name, role(to)),
+        Action::SetMark { mark, switch, .. } => {
+            let mut text = format!("mark {} {} {}", mark.pod, mark.timeline, mark.lsn);
+            if switch.is_none() {
+                write!(text, " (upkeep)").expect("writing to a string");
+            }
+            text
+        }
+        Action::Grant { pod, .. } => format!("grant {}", pod.name),
+        Action::ClearAccept => "clear accept".to_owned(),
+        Action::StepDown { met } => format!("step down before {met}"),
+    }
+}
+
+/// Compares the plan of each world with what its row says, and reports every row that differs.
+pub(super) fn check<const N: usize>(rows: [(&str, World, &[&str]); N]) {
+    let mut wrong = String::new();
+    for (name, world, expected) in rows {
+        let plan = world.plan();
+        if told(&plan) != expected {
+            writeln!(wrong, "\n{name}\n  expected {expected:?}\n  planned  {:?}", told(&plan))
+                .expect("writing to a string");
+            for (pod, member) in &plan.members {
+                writeln!(wrong, "  {}: {}", pod.name, member.why).expect("writing to a string");
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
