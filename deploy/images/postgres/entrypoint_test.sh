@@ -53,7 +53,9 @@ read -r status body <"${0%/bin/curl}/ledger"
 echo "$body" >"$out"
 printf %s "$status"
 CURL
-  chmod +x "$work/bin/curl"
+  # As it is, only with less patience for a standby that does not follow.
+  sed 's/^FOLLOW_MAX=10 /FOLLOW_MAX=2 /' "$HERE/entrypoint" >"$work/bin/entrypoint"
+  chmod +x "$work"/bin/*
   local key value name='' file
   while IFS=': ' read -r key value; do
     case $key in
@@ -81,7 +83,7 @@ launch() {
   local node=$1 name=${2:-$1}
   env PATH="$work/bin:$PATH" PG_VOLUME="$(volume "$node")" PG_RUN="$work/$node/run" PG_CONFIG="$work/$node/config" PG_SECRETS="$work/secrets" PG_ACCOUNT="$work/account" \
     PG_NODE="$node" PG_PORT="$(port "$node")" PG_PEERS="$(peer "$node")" PG_BOOTSTRAP="$([[ $node == node1 ]] && echo 1 || echo 0)" \
-    unshare --user --map-current-user --pid --fork --kill-child "$HERE/entrypoint" >>"$work/$name.log" 2>&1 &
+    unshare --user --map-current-user --pid --fork --kill-child "$work/bin/entrypoint" >>"$work/$name.log" 2>&1 &
   container[$name]=$!
 }
 
@@ -300,6 +302,41 @@ a_wiped_bootstrap_node_clones_instead_of_beginning_anew() {
   until_ answers node1 "SELECT count(*) FROM t" 3
 }
 
+# Node2, the primary, crashes with a row that node1 never got, and node1 is promoted to timeline $1.
+fork_with_a_lost_row() {
+  kill -TERM "$(pid_1 node1)"
+  ended node1
+  sql node2 "INSERT INTO t VALUES ('lost')"
+  kill -KILL "$(postmaster node2)"
+  ended node2 || true
+  launch node1
+  until_ answers node1 "SELECT pg_is_in_recovery()" t
+  sql node1 "SELECT pg_promote()" >/dev/null
+  until_ answers node1 "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)" "0000000$1"
+}
+
+what_a_crashed_primary_wrote_alone_is_rewound() {
+  fork_with_a_lost_row 5
+  : >"$work/node2.log"
+  launch node2
+  until_ follows node2 5
+  answers node2 "SELECT count(*), count(*) FILTER (WHERE v = 'lost') FROM t" "3|0"
+  logged node2 "rewound to"
+}
+
+a_standby_that_went_past_the_fork_stops_and_follows_anew() {
+  sql node2 "SELECT pg_promote()" >/dev/null
+  until_ follows node1 6
+  fork_with_a_lost_row 7
+  # What is left of the primary is started as a standby: it replays its own log, and cannot follow.
+  touch "$(volume node2)/data/standby.signal"
+  : >"$work/node2.log"
+  launch node2
+  until_ follows node2 7
+  answers node2 "SELECT count(*), count(*) FILTER (WHERE v = 'lost') FROM t" "3|0"
+  logged node2 "we are on 6: stopping"
+}
+
 # They share one cluster and its state, so the first failure ends the run. Called outside of any condition: `set -e` does not hold in one.
 tests=(
   next_step_follows_the_table
@@ -318,6 +355,8 @@ tests=(
   an_interrupted_clone_is_never_taken_for_an_empty_volume
   a_finished_clone_takes_its_place_after_a_crash_between_the_renames
   a_wiped_bootstrap_node_clones_instead_of_beginning_anew
+  what_a_crashed_primary_wrote_alone_is_rewound
+  a_standby_that_went_past_the_fork_stops_and_follows_anew
   passwords_are_in_no_log
 )
 lay_out
