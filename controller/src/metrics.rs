@@ -1,4 +1,4 @@
-//! The metrics of one process, as `/metrics` shows them (OpenMetrics text).
+//! The metrics of one process, as `/metrics` shows them (`OpenMetrics` text).
 //!
 //! Everybody who has something to report calls a method here; nobody sees a metric family. Label values come from enums,
 //! or from routes and pods that exist: what is gone, and everything once the reign ends, is taken out again, so that the
@@ -277,7 +277,7 @@ impl Metrics {
         self.turn_seconds.observe(took.as_secs_f64());
     }
 
-    /// All metrics as OpenMetrics text.
+    /// All metrics as `OpenMetrics` text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

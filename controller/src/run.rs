@@ -104,6 +104,7 @@ async fn serve(
         identity = election.identity(),
         lease = format!("{}/{}", election.namespace(), election.lease_name()),
         api_server = %config.cluster_url,
+        admin = %admin.address()?,
         namespaces = if namespaces.is_empty() { "all".to_owned() } else { namespaces.join(",") },
         "pgsteer started"
     );

@@ -17,8 +17,8 @@ const ADDRESSES_MAX: usize = 4;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// The server: a name or an address, and the port of PostgreSQL itself. [::1]:5432 for IPv6
-    #[arg(value_name = "HOST:PORT", value_parser = host_and_port)]
+    /// Whom to ask.
+    #[arg(value_name = "HOST:PORT", value_parser = host_and_port, help = SERVER_HELP)]
     pub server: Server,
     /// The role to log in as
     #[arg(long, default_value = "pgsteer")]
@@ -48,6 +48,8 @@ pub struct Args {
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,
 }
+
+const SERVER_HELP: &str = "The server: a name or an address, and the port of PostgreSQL itself; [::1]:5432 for IPv6";
 
 const HELP: &str = "\
 Exit status: 0 it takes writes; 1 it does not (in recovery, starting, nobody listens); 2 wrong usage;

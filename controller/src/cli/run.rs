@@ -79,10 +79,12 @@ pub struct TelemetryArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// Where traces are sent (OTLP over gRPC), such as http://jaeger:4317; without it none are made
-    #[arg(long, value_name = "URL", value_parser = otlp_endpoint)]
+    /// Where traces are sent; without it none are made.
+    #[arg(long, value_name = "URL", value_parser = otlp_endpoint, help = OTLP_HELP)]
     pub otlp_endpoint: Option<String>,
 }
+
+const OTLP_HELP: &str = "Where traces are sent (OTLP over gRPC), such as http://jaeger:4317; without it none are made";
 
 /// Runs the controller until it is asked to end.
 pub async fn execute(args: Args) -> Result<Exit, Failure> {

@@ -61,8 +61,8 @@ impl Reigns {
             let leadership = self.leadership.borrow_and_update().clone();
             match leadership {
                 Leadership::Leader(reign) if reign.stands_at(self.clock.now()) => {
-                    let led = lead(reign.clone());
-                    self.await_end(&reign, led).await?;
+                    let reigning = lead(reign.clone());
+                    self.await_end(&reign, reigning).await?;
                 }
                 // It has run out, and the next value is about to be published.
                 Leadership::Leader(_) => self.change().await?,
@@ -75,8 +75,8 @@ impl Reigns {
         Ok(())
     }
 
-    /// Sees to it that `led` ends with its reign: no sooner, and not much later.
-    async fn await_end(&self, reign: &Reign, led: impl Future<Output = ()>) -> Result<(), Error> {
+    /// Sees to it that `reigning` ends with its reign: no sooner, and not much later.
+    async fn await_end(&self, reign: &Reign, reigning: impl Future<Output = ()>) -> Result<(), Error> {
         let number = reign.number;
         let overstayed = async {
             reign.lost.cancelled().await;
@@ -85,7 +85,7 @@ impl Reigns {
         };
         tokio::select! {
             biased;
-            () = led => (),
+            () = reigning => (),
             () = overstayed => return Err(Error::Overstayed { number }),
         }
         self.health.follows(None);

@@ -23,7 +23,6 @@ fn stage() -> (Stage, Reigns) {
         leadership,
         clock,
         health: Arc::clone(&health),
-        metrics,
         stop: stop.clone(),
     };
     (Stage { elector, health, stop }, reigns)
