@@ -1,15 +1,19 @@
 //! One long-running program of the cluster: what is run, where, and how it is started so that it can be ended.
 //!
-//! A component writes its own process record and joins its cgroups *before* it becomes the program, so there is no moment at which
-//! it runs unknown to `down`, even if the tool dies.
+//! A component writes its own process record and joins its cgroups, and then asks the tool whether it may become the program. A tool
+//! that was killed does not answer, so whatever runs is on record, and `down` finds it.
 
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
-use super::Error;
 use super::keeper::Keeper;
 use super::layout::Layout;
 use super::process::Process;
+use super::{Error, host};
 
 /// A program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +68,15 @@ pub(crate) struct Started {
     log: PathBuf,
 }
 
-/// Record, join, become. `$1` is the record, then the cgroups, `--`, and the command line.
+/// Record, join, ask, become. `$1` is the record, then the cgroups, `--`, and the command line. Standard input is a socket to the tool: a
+/// tool that has died answers nothing, and the component never comes to be.
 const BECOME: &str = r#"record=$1; shift
 cat /proc/$$/stat >"$record.new"; mv "$record.new" "$record"
 while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done
-shift; exec "$@""#;
+shift; echo recorded >&0; read -r go; exec "$@" </dev/null"#;
+
+/// A shell records itself within milliseconds; a host that cannot do it in this time is broken.
+const RECORD_LIMIT: Duration = Duration::from_secs(30);
 
 impl Launcher<'_> {
     /// Starts a component. That it also keeps running is for the caller to see, with [`Started::check`].
@@ -95,27 +103,48 @@ impl Launcher<'_> {
             .args(component.room.enter())
             .arg(&component.program)
             .args(&component.args);
+        // Nothing of the user's settings reaches the cluster: a proxy for HTTP in between would break it.
+        command.env_clear().env("PATH", host::PROGRAM_DIRECTORIES.join(":"));
         command.envs(component.env.iter().map(|(name, value)| (name, value)));
-        command
-            .current_dir(self.layout.root())
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors);
+        let (ours, theirs) = UnixStream::pair().map_err(Error::io("make a socket for", &record))?;
+        command.current_dir(self.layout.root());
+        command.stdin(OwnedFd::from(theirs)).stdout(log).stderr(errors);
         let spawned = match self.keeper {
             Some(keeper) => keeper.spawn(command),
-            None => command.spawn().map(drop),
+            None => spawn(command),
         };
-        spawned.map_err(|source| Error::NoSuchProgram {
-            program: "setsid or setpriv (util-linux)".to_owned(),
-            source,
-        })?;
-        Ok(Started {
-            name: component.name.clone(),
+        let program = "setsid or setpriv (util-linux)".to_owned();
+        spawned.map_err(|source| Error::NoSuchProgram { program, source })?;
+        let name = component.name.clone();
+        let started = Started {
+            name,
             record,
             log: log_path,
-        })
+        };
+        // A component that could not even record itself has said why in its log.
+        if allow(ours).is_ok() {
+            Ok(started)
+        } else {
+            Err(started.died())
+        }
     }
 }
+
+/// Takes the command with it, whose end of the socket must not stay open here.
+fn spawn(mut command: Command) -> std::io::Result<()> {
+    command.spawn().map(drop)
+}
+
+/// Waits until the component is on record, then lets it become its program. Blocks for the few milliseconds that this takes.
+fn allow(mut component: UnixStream) -> std::io::Result<()> {
+    component.set_read_timeout(Some(RECORD_LIMIT))?;
+    let mut word = [0; RECORDED.len()];
+    component.read_exact(&mut word)?;
+    component.write_all(b"go\n")
+}
+
+/// What the shell says when the component is on record.
+const RECORDED: &[u8] = b"recorded\n";
 
 impl Started {
     /// Whether the component runs. `Ok(false)`: it has not got so far. An error, with the end of its log: it has ended.
@@ -138,5 +167,85 @@ impl Started {
             log: self.log.clone(),
             said: super::error::last_lines(&self.log),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(script: &str) -> Component {
+        let args = vec!["-c".to_owned(), script.to_owned()];
+        Component {
+            name: "part".to_owned(),
+            program: "sh".into(),
+            args,
+            env: Vec::new(),
+            room: Room::Host,
+        }
+    }
+
+    fn layout(directory: &tempfile::TempDir) -> Layout {
+        let layout = Layout::new(directory.path());
+        layout.create().expect("created");
+        layout
+    }
+
+    #[test]
+    fn a_component_is_on_record_before_it_is_its_program() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let layout = layout(&directory);
+        let keeper = Keeper::new().expect("a thread");
+        let launcher = Launcher {
+            layout: &layout,
+            cgroups: Vec::new(),
+            keeper: Some(&keeper),
+        };
+        let started = launcher.start(&component("sleep 600")).expect("started");
+        assert!(started.check().expect("alive"));
+        let recorded = Process::recorded(&layout.processes().join("part"))
+            .expect("readable")
+            .expect("there");
+        drop(keeper);
+        assert!(!recorded.is_alive());
+        assert!(matches!(started.check(), Err(Error::Died { .. })));
+    }
+
+    #[test]
+    fn a_component_that_cannot_be_put_on_record_never_runs() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let layout = layout(&directory);
+        std::fs::remove_dir(layout.processes()).expect("removed");
+        let proof = directory.path().join("ran");
+        let launcher = Launcher {
+            layout: &layout,
+            cgroups: Vec::new(),
+            keeper: None,
+        };
+        let refused = launcher.start(&component(&format!("touch {}", proof.display())));
+        let error = refused.expect_err("there is nowhere to write the record");
+        assert!(error.to_string().contains("part ended by itself"), "{error}");
+        assert!(!proof.exists());
+    }
+
+    #[test]
+    fn a_component_whose_tool_has_died_never_runs() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let proof = directory.path().join("ran");
+        let record = directory.path().join("record");
+        let (ours, theirs) = UnixStream::pair().expect("a socket");
+        drop(ours);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-ec", BECOME, "part"])
+            .arg(&record)
+            .args(["--", "touch"])
+            .arg(&proof);
+        let status = shell
+            .stdin(OwnedFd::from(theirs))
+            .stderr(std::process::Stdio::null())
+            .status()
+            .expect("a shell");
+        assert!(!status.success() && record.exists() && !proof.exists());
     }
 }

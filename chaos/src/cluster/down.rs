@@ -46,10 +46,6 @@ pub(crate) async fn take_down(state: &State, _held: &Lock) -> Result<(), Error> 
             end_processes(&layout, None).await?;
         }
     }
-    for directory in record.mount_points.iter().rev() {
-        // Not empty: somebody else uses it by now.
-        std::fs::remove_dir(directory).ok();
-    }
     remove_files(&layout)
 }
 

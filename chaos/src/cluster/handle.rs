@@ -18,7 +18,7 @@ use super::process::Process;
 use super::progress::Progress;
 use super::record::{Phase, Record};
 use super::relay::Relay;
-use super::{Error, down, import, kubeconfig, up};
+use super::{Error, boot, down, import, kubeconfig, up};
 
 /// A cluster that is up. Dropping it leaves the cluster running; [`Cluster::down`] ends it.
 pub struct Cluster {
@@ -160,8 +160,11 @@ impl Cluster {
         command
             .args(args)
             .env("KUBECONFIG", self.kubeconfig())
-            .env("PATH", up::search_path(&self.programs));
-        command.env("CONTAINERD_NAMESPACE", super::containerd::KUBERNETES);
+            .env("PATH", boot::search_path(&self.programs));
+        // A proxy for HTTP that the user's shell names does not know the way into the cluster.
+        command
+            .env("NO_PROXY", "*")
+            .env("CONTAINERD_NAMESPACE", super::containerd::KUBERNETES);
         Ok(command)
     }
 
@@ -186,7 +189,7 @@ impl Cluster {
         let room = self.site(node)?.room()?;
         let run: Run = in_room(&room, Path::new(program))
             .args(args)
-            .env("PATH", up::search_path(&self.programs));
+            .env("PATH", boot::search_path(&self.programs));
         Ok(run.run().await?.out)
     }
 

@@ -32,9 +32,13 @@ pub(crate) async fn load(path: &Path) -> Result<kube::Config, Error> {
         source: Box::new(source),
     };
     let file = Kubeconfig::read_from(path).map_err(failed)?;
-    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let options = KubeConfigOptions::default();
+    let mut config = kube::Config::from_custom_kubeconfig(file, &options)
         .await
-        .map_err(failed)
+        .map_err(failed)?;
+    // The library takes a proxy from the environment; no proxy knows the way into the cluster.
+    config.proxy_url = None;
+    Ok(config)
 }
 
 /// A client of the API server that `config` names.

@@ -13,6 +13,7 @@
 
 mod apiserver;
 mod audit;
+mod boot;
 mod build;
 pub(crate) mod cgroup;
 mod command;
@@ -27,6 +28,7 @@ mod error;
 mod etcd;
 mod handle;
 mod host;
+mod identities;
 pub mod image;
 mod import;
 mod keeper;
@@ -35,10 +37,12 @@ mod kubeconfig;
 mod kubelet;
 mod layout;
 mod lock;
+mod mounts;
 mod names;
 mod network;
 mod node;
 mod own_images;
+mod pause;
 mod pki;
 pub mod process;
 mod progress;
@@ -48,6 +52,7 @@ mod relay;
 mod scheduler;
 mod target;
 mod up;
+mod usable;
 mod volume;
 
 pub use build::{Part, Programs, build};

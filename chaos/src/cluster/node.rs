@@ -12,24 +12,13 @@ use super::build::Programs;
 use super::command::Run;
 use super::component::{Component, Launcher, Room, Started};
 use super::image::Archive;
-use super::layout::{Layout, create_dir, write};
-use super::names::{CONTROL_PLANE, Node};
+use super::layout::{Layout, write};
+use super::mounts::Mounts;
+use super::names::Node;
 use super::process::Process;
 use super::volume::{self, Volume};
 use super::{Error, containerd, host, import, kube_proxy, kubelet};
 use crate::wait::wait_for;
-
-/// What of the node's directory lies over which path of the host. The kernel's tunables come on top.
-const MOUNTS: &[(&str, &str)] = &[
-    ("run/containerd", "/run/containerd"),
-    ("run/netns", "/run/netns"),
-    ("lib/containerd", "/var/lib/containerd"),
-    ("lib/kubelet", "/var/lib/kubelet"),
-    ("lib/cni", "/var/lib/cni"),
-    ("etc/cni", "/etc/cni/net.d"),
-    ("log/pods", "/var/log/pods"),
-    ("log/containers", "/var/log/containers"),
-];
 
 /// Mounting takes milliseconds and containerd starts within a second; a busy host was seen to take ten times that.
 const PREPARE_LIMIT: Duration = Duration::from_mins(1);
@@ -91,17 +80,8 @@ impl<'a> Site<'a> {
     }
 
     fn config(&self, file: &str) -> PathBuf {
-        self.directory.join("etc").join(file)
+        self.directory.join("config").join(file)
     }
-}
-
-/// The mount points that the host does not have, parents first.
-pub(crate) fn missing_mount_points() -> Vec<PathBuf> {
-    let ancestors = MOUNTS.iter().flat_map(|(_, target)| Path::new(target).ancestors());
-    let mut missing: Vec<PathBuf> = ancestors.filter(|path| !path.exists()).map(Path::to_owned).collect();
-    missing.sort();
-    missing.dedup();
-    missing
 }
 
 /// What is needed to start a node's components.
@@ -111,6 +91,8 @@ pub(crate) struct Tools<'a> {
     pub(crate) programs: &'a Programs,
     /// The PATH of the node's components.
     pub(crate) path: &'a str,
+    /// Directories of the host that must stay visible on the node.
+    pub(crate) kept: &'a [PathBuf],
 }
 
 impl Tools<'_> {
@@ -121,11 +103,18 @@ impl Tools<'_> {
 
 /// Makes the node's files and volumes, starts the anchor and containerd, and gives it the pause image. Needs no API server.
 pub(crate) async fn prepare(site: &Site<'_>, tools: &Tools<'_>, pause: &Archive) -> Result<(), Error> {
-    write_files(site)?;
-    for volume in site.volumes() {
+    let (volumes, plain) = (site.volumes(), site.plain());
+    let mounts = Mounts {
+        directory: &site.directory,
+        volumes: &volumes,
+        kept: tools.kept,
+        plain: &plain,
+    };
+    mounts.write_files(&site.node)?;
+    for volume in &volumes {
         volume.create().await?;
     }
-    let anchor = tools.launcher.start(&anchor(site)?)?;
+    let anchor = tools.launcher.start(&anchor(site, &mounts))?;
     until(&format!("the mounts of {}", site.node.name), &[anchor], || async {
         if site.ready().exists() {
             Ok(())
@@ -165,7 +154,7 @@ pub(crate) fn join(site: &Site<'_>, tools: &Tools<'_>) -> Result<Vec<Started>, E
     let config = site.config("kubelet.json");
     write(
         &config,
-        kubelet::config(site.layout, &site.node, &site.config("resolv.conf")),
+        kubelet::config(site.layout, &site.node, Path::new("/etc/resolv.conf")),
     )?;
     let kubelet = tools.programs.path("kubelet");
     let kubelet = kubelet::component(kubelet, site.layout, &site.node, &config, room.clone(), tools.env());
@@ -202,62 +191,18 @@ where
     waited.await.map_err(|timed_out| Error::timed_out(timed_out, &logs))?
 }
 
-fn write_files(site: &Site<'_>) -> Result<(), Error> {
-    for (own, target) in MOUNTS {
-        create_dir(&site.directory.join(own))?;
-        create_dir(Path::new(target))?;
-    }
-    write(
-        &site.directory.join("etc/cni/10-pod.conflist"),
-        containerd::pod_network(&site.node),
-    )?;
-    write(&site.config("resolv.conf"), format!("nameserver {CONTROL_PLANE}\n"))?;
-    for (copy, tunable) in tunables(site) {
-        let value = std::fs::read(tunable).map_err(Error::io("read", Path::new(tunable)))?;
-        write(&copy, value)?;
-    }
-    Ok(())
-}
-
-/// The node's own copies of the host's settings, and what they lie over.
-fn tunables(site: &Site<'_>) -> Vec<(PathBuf, &'static str)> {
-    let there = kubelet::KERNEL_TUNABLES
-        .iter()
-        .filter(|tunable| Path::new(tunable).exists());
-    there
-        .map(|tunable| (site.directory.join(tunable.trim_start_matches('/')), *tunable))
-        .collect()
-}
-
 /// The process that holds the node's namespaces, and in whose mount namespace all its paths are set up.
-fn anchor(site: &Site<'_>) -> Result<Component, Error> {
-    if site.directory.to_string_lossy().contains('\'') {
-        let wrong = "the path of a state directory may not hold a quotation mark".to_owned();
-        return Err(Error::Malformed {
-            path: site.directory.clone(),
-            wrong,
-        });
-    }
-    let bind = |own: &Path, target: &str| format!("mount --bind '{}' '{target}'", own.display());
-    let mut script: Vec<String> = MOUNTS
-        .iter()
-        .map(|(own, target)| bind(&site.directory.join(own), target))
-        .collect();
-    script.extend(tunables(site).iter().map(|(copy, tunable)| bind(copy, tunable)));
-    script.extend(site.volumes().iter().map(|volume| volume.mount_script(&site.plain())));
-    // What the kubelet mounts for a pod must reach the mount namespaces of containers that ask for it.
-    script.push("mount --make-rshared /".to_owned());
-    script.push(format!("touch '{}'", site.ready().display()));
-    script.push("exec sleep infinity".to_owned());
-    let args = ["--mount", "--propagation", "private", "sh", "-ec"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain([script.join("\n")]);
-    Ok(Component {
+fn anchor(site: &Site<'_>, mounts: &Mounts<'_>) -> Component {
+    let ready = format!("touch '{}'", site.ready().display());
+    let script = [mounts.script(), ready, "exec sleep infinity".to_owned()].join("\n");
+    let enter = ["--mount", "--propagation", "private", "sh", "-ec"].map(str::to_owned);
+    let args = [enter.to_vec(), vec![script]].concat();
+    let room = Room::Network(site.node.network());
+    Component {
         name: site.anchor_name(),
         program: PathBuf::from("unshare"),
-        args: args.collect(),
+        args,
         env: Vec::new(),
-        room: Room::Network(site.node.network()),
-    })
+        room,
+    }
 }

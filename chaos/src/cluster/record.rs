@@ -1,6 +1,6 @@
 //! What `up` writes down before it makes anything, so that `down` can end all of it after a crash of the tool.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,6 @@ pub(crate) struct Record {
     pub(crate) nodes: u8,
     /// Which boot of the host this was: after a restart of the host nothing of the cluster runs, and a pid means nothing.
     pub(crate) boot: String,
-    /// Directories of the host that were made as mount points, and that `down` removes again when they are empty.
-    pub(crate) mount_points: Vec<PathBuf>,
 }
 
 impl Record {
@@ -78,7 +76,6 @@ mod tests {
             phase: Phase::Booting,
             nodes: 3,
             boot: "b".to_owned(),
-            mount_points: vec!["/x".into()],
         };
         record.write(&layout).expect("written");
         assert_eq!(Record::read(&layout).expect("readable"), Some(record));

@@ -3,6 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::Error;
@@ -70,8 +74,6 @@ impl Volume {
 
     fn persistent_volume(&self) -> Value {
         json!({
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
             "metadata": {"name": self.name},
             "spec": {
                 "capacity": {"storage": format!("{}Mi", BYTES >> 20)},
@@ -87,18 +89,65 @@ impl Volume {
     }
 }
 
-/// The storage class and the volumes, for `kubectl apply`.
-pub(crate) fn objects(volumes: &[Volume]) -> Value {
-    let class = json!({
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {"name": STORAGE_CLASS},
+/// A volume is chosen when its pod is placed, so that the pod can run where the volume is.
+fn storage_class() -> Value {
+    json!({
+        // Claims that name no class, as those of the example, get one of these volumes.
+        "metadata": {"name": STORAGE_CLASS, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
         "provisioner": "kubernetes.io/no-provisioner",
-        // A volume is chosen when its pod is placed, so that the pod can run where the volume is.
         "volumeBindingMode": "WaitForFirstConsumer",
-    });
-    let items: Vec<Value> = std::iter::once(class)
-        .chain(volumes.iter().map(Volume::persistent_volume))
-        .collect();
-    json!({"apiVersion": "v1", "kind": "List", "items": items})
+    })
+}
+
+/// Makes the storage class and the volumes known to the API server.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a new cluster's own objects; no controller is there yet"
+)]
+pub(crate) async fn publish(client: &Client, volumes: &[Volume]) -> Result<(), Error> {
+    let parameters = PostParams::default();
+    let class: StorageClass = typed(storage_class());
+    let classes = Api::<StorageClass>::all(client.clone());
+    classes
+        .create(&parameters, &class)
+        .await
+        .map_err(Error::api("take the storage class"))?;
+    let api = Api::<PersistentVolume>::all(client.clone());
+    for volume in volumes {
+        let object = typed(volume.persistent_volume());
+        api.create(&parameters, &object)
+            .await
+            .map_err(Error::api(format!("take the volume {}", volume.name)))?;
+    }
+    Ok(())
+}
+
+fn typed<T: serde::de::DeserializeOwned>(object: Value) -> T {
+    serde_json::from_value(object).expect("the objects of this file fit their types")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::names::Instance;
+
+    #[test]
+    fn a_volume_is_bound_to_its_own_node_and_class() {
+        let node = Instance::of(Path::new("/a")).node(2);
+        let volumes = of_node(&node, Path::new("/state/n2"));
+        assert_eq!(volumes.len(), usize::from(VOLUMES_A_NODE));
+        let object: PersistentVolume = typed(volumes[0].persistent_volume());
+        let spec = object.spec.expect("a spec");
+        assert_eq!(spec.storage_class_name.as_deref(), Some(STORAGE_CLASS));
+        let nodes = spec
+            .node_affinity
+            .and_then(|affinity| affinity.required)
+            .expect("a node")
+            .node_selector_terms;
+        let values = nodes[0].match_expressions.as_ref().expect("an expression")[0]
+            .values
+            .clone();
+        assert_eq!(values, Some(vec!["n2".to_owned()]));
+        let _class: StorageClass = typed(storage_class());
+    }
 }
