@@ -1,0 +1,360 @@
+//! A world without nodes: a real API server, real PostgreSQL processes on loopback, and a controller in this process.
+//!
+//! The pods have no kubelet. A test writes their status itself, with the address of a relay that leads to a server: so every
+//! "pod" has an IP of its own and all listen on one port, as in a cluster.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use chaos::{
+    cluster::ControlPlane,
+    postgres::{Server, Setup},
+    wait::wait_for,
+};
+use controller::{
+    clock::{BootClock, Clock},
+    election::{Elector, Settings, identity},
+    health::Health,
+    metrics::Metrics,
+    reign::{Context, lead},
+};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Pod, Secret, Service},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Config, CustomResourceExt, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use shared::{ledger::PostgresLedger, route::PostgresRoute};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Far beyond what anything here takes, on a host that builds something else beside it.
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
+
+/// What the probe logs in with, until a test changes it.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// The API server with the custom resources, shared by all tests of this file.
+pub(crate) struct World {
+    control_plane: ControlPlane,
+    namespaces: AtomicU32,
+}
+
+impl World {
+    pub(crate) async fn start(directory: &std::path::Path) -> Self {
+        let control_plane = ControlPlane::start(directory).await.unwrap();
+        let crds: Api<CustomResourceDefinition> = Api::all(control_plane.client());
+        for crd in [PostgresRoute::crd(), PostgresLedger::crd()] {
+            crds.create(&PostParams::default(), &crd).await.unwrap();
+            wait_for("the custom resource to be served", LIMIT, async || {
+                let found = crds.get(&crd.name_any()).await.unwrap();
+                let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+                let established = conditions
+                    .iter()
+                    .any(|c| c.type_ == "Established" && c.status == "True");
+                if established {
+                    Ok(())
+                } else {
+                    Err(format!("{} is not established", crd.name_any()))
+                }
+            })
+            .await
+            .unwrap();
+        }
+        Self {
+            control_plane,
+            namespaces: AtomicU32::new(0),
+        }
+    }
+
+    /// A namespace of a test's own, with a controller that serves only it.
+    pub(crate) async fn scene(&self) -> Scene {
+        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("scene-{number}");
+        let mut config = self.control_plane.config();
+        config.default_retry = false;
+        let client = Client::try_from(config.clone()).unwrap();
+        let object = Namespace {
+            metadata: meta(&namespace),
+            ..Namespace::default()
+        };
+        Api::all(client.clone())
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let network = u8::try_from(number).unwrap() + 10;
+        Scene {
+            client,
+            config,
+            namespace,
+            network,
+            port,
+            hosts: AtomicU8::new(2),
+            tasks: JoinSet::new(),
+        }
+    }
+}
+
+fn meta(name: &str) -> kube::core::ObjectMeta {
+    kube::core::ObjectMeta {
+        name: Some(name.to_owned()),
+        ..Default::default()
+    }
+}
+
+/// One test's own corner of the world.
+pub(crate) struct Scene {
+    pub(crate) client: Client,
+    config: Config,
+    pub(crate) namespace: String,
+    network: u8,
+    port: u16,
+    hosts: AtomicU8,
+    tasks: JoinSet<()>,
+}
+
+/// A way to a server, which a test can lead elsewhere.
+#[derive(Clone)]
+pub(crate) struct Way(Arc<Mutex<SocketAddr>>);
+
+impl Way {
+    pub(crate) fn lead_to(&self, server: &Server) {
+        *self.0.lock().unwrap() = server.address();
+    }
+}
+
+impl Scene {
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Starts a controller for this namespace.
+    pub(crate) fn control(&mut self) -> CancellationToken {
+        let clock: Arc<dyn Clock> = Arc::new(BootClock);
+        let name = identity("pgsteer-test", rand::random());
+        let settings = Settings::new("default", &self.namespace, &name, Duration::from_secs(5)).unwrap();
+        let (elector, handle) = Elector::new(self.config.clone(), settings, Arc::clone(&clock)).unwrap();
+        let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(Arc::clone(&clock))));
+        let context = Arc::new(Context::new(
+            self.client.clone(),
+            handle.clone(),
+            clock,
+            Arc::new(Metrics::new()),
+            health,
+            vec![self.namespace.clone()],
+            stop.clone(),
+        ));
+        let stop_elector = stop.clone();
+        self.tasks.spawn(async move {
+            elector.run(stop_elector).await;
+        });
+        let mut leadership = handle.leadership.clone();
+        self.tasks.spawn(async move {
+            loop {
+                let reign = leadership.borrow_and_update().reign().cloned();
+                if let Some(reign) = reign {
+                    lead(&context, reign).await;
+                }
+                if leadership.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        stop
+    }
+
+    /// An address of its own on the scene's port that leads to a server.
+    pub(crate) async fn way_to(&mut self, server: &Server) -> (IpAddr, Way) {
+        let host = self.hosts.fetch_add(1, Ordering::Relaxed);
+        let ip = Ipv4Addr::new(127, 0, self.network, host);
+        let listener = TcpListener::bind((ip, self.port)).await.unwrap();
+        let way = Way(Arc::new(Mutex::new(server.address())));
+        let leads = way.clone();
+        self.tasks.spawn(async move {
+            let mut sessions = JoinSet::new();
+            while let Ok((mut from, _)) = listener.accept().await {
+                let to = *leads.0.lock().unwrap();
+                sessions.spawn(async move {
+                    if let Ok(mut to) = TcpStream::connect(to).await {
+                        copy_bidirectional(&mut from, &mut to).await.ok();
+                    }
+                });
+            }
+        });
+        (ip.into(), way)
+    }
+
+    /// Creates a pod that runs on `node` at `ip`.
+    pub(crate) async fn pod(&self, name: &str, node: &str, ip: IpAddr, metadata: Value) -> Pod {
+        let mut pod = json!({
+            "metadata": { "name": name, "labels": { "app": "db" } },
+            "spec": {
+                "nodeName": node,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{
+                    "name": "postgres", "image": "none",
+                    "volumeMounts": [{ "name": "data", "mountPath": "/" }],
+                }],
+                "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": format!("{name}-data") } }],
+            },
+        });
+        merge(&mut pod["metadata"], metadata);
+        self.create::<Pod>(pod).await;
+        self.move_pod(name, ip).await
+    }
+
+    /// Gives the pod another address.
+    pub(crate) async fn move_pod(&self, name: &str, ip: IpAddr) -> Pod {
+        let status = json!({ "status": { "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }] } });
+        self.api::<Pod>()
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + std::fmt::Debug,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// The Services, the Secret and the route of the pods labelled `app=db`.
+    pub(crate) async fn route(&self, name: &str) {
+        for (service, role) in [("rw", "primary"), ("ro", "replica")] {
+            self.create::<Service>(json!({
+                "metadata": { "name": service },
+                "spec": { "selector": { "app": "db", "role": role }, "ports": [{ "port": 5432 }] },
+            }))
+            .await;
+        }
+        self.secret(PASSWORD).await;
+        self.bare_route(name).await;
+    }
+
+    pub(crate) async fn bare_route(&self, name: &str) {
+        self.create::<PostgresRoute>(json!({
+            "metadata": { "name": name },
+            "spec": {
+                "podSelector": { "matchLabels": { "app": "db" } },
+                "port": self.port,
+                "roleLabel": "role",
+                "services": { "primary": "rw", "replica": "ro" },
+                "connection": {
+                    "user": "pgsteer",
+                    "passwordSecret": { "name": "pgsteer-probe" },
+                    "tls": { "mode": "Disable" },
+                },
+            },
+        }))
+        .await;
+    }
+
+    pub(crate) async fn secret(&self, password: &str) {
+        self.api::<Secret>()
+            .delete("pgsteer-probe", &DeleteParams::default())
+            .await
+            .ok();
+        self.create::<Secret>(
+            json!({ "metadata": { "name": "pgsteer-probe" }, "stringData": { "password": password } }),
+        )
+        .await;
+    }
+
+    /// Waits until the pods carry exactly these roles.
+    pub(crate) async fn roles(&self, wanted: &[(&str, Option<&str>)]) {
+        let what = format!("the roles {wanted:?}");
+        let waited = wait_for(&what, LIMIT, async || {
+            for (pod, role) in wanted {
+                let found = self.api::<Pod>().get(pod).await.map_err(|error| error.to_string())?;
+                let label = found.labels().get("role").map(String::as_str);
+                if label != *role {
+                    return Err(format!("{pod} is labelled {label:?}; {}", self.explain().await));
+                }
+            }
+            Ok(())
+        });
+        waited.await.unwrap();
+    }
+
+    /// Waits until a condition of the route has this status and reason.
+    pub(crate) async fn condition(&self, route: &str, kind: &str, status: &str, reason: &str) -> String {
+        let what = format!("condition {kind} of {route} to be {status} because of {reason}");
+        wait_for(&what, LIMIT, async || {
+            let route = self
+                .api::<PostgresRoute>()
+                .get(route)
+                .await
+                .map_err(|error| error.to_string())?;
+            let conditions = route.status.map(|status| status.conditions).unwrap_or_default();
+            let found = conditions.iter().find(|condition| condition.type_ == kind);
+            match found {
+                Some(found) if found.status == status && found.reason == reason => Ok(found.message.clone()),
+                other => Err(format!("it is {other:?}")),
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn explain(&self) -> String {
+        let routes = self
+            .api::<PostgresRoute>()
+            .list(&kube::api::ListParams::default())
+            .await
+            .map(|list| list.items);
+        let statuses: Vec<_> = routes.into_iter().flatten().filter_map(|route| route.status).collect();
+        serde_json::to_string(&statuses).unwrap_or_default()
+    }
+}
+
+/// A writable server with the probe's role.
+pub(crate) async fn primary() -> Server {
+    let server = Server::primary(Setup::default()).await.unwrap();
+    server
+        .sql(&format!(
+            "CREATE ROLE pgsteer LOGIN PASSWORD '{PASSWORD}'; GRANT pg_monitor TO pgsteer"
+        ))
+        .await
+        .unwrap();
+    server
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
