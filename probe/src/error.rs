@@ -224,13 +224,15 @@ impl ProbeError {
         let about_tls = error
             .get_ref()
             .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
-        if about_tls || error.kind() == io::ErrorKind::InvalidInput {
-            Self::Tls {
-                reason: bounded(&chain(error)),
-            }
-        } else {
-            Self::from_io(error, gauge)
+        if !about_tls && error.kind() != io::ErrorKind::InvalidInput {
+            return Self::from_io(error, gauge);
         }
+        let mut reason = bounded(&chain(error));
+        if reason.contains("UnsupportedCertVersion") {
+            // The usual way to get such a one is an `openssl x509 -req` without extensions.
+            reason.push_str(" (a certificate of version 1; VerifyFull needs version 3, with a subjectAltName)");
+        }
+        Self::Tls { reason }
     }
 }
 

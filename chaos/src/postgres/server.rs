@@ -78,14 +78,12 @@ impl Server {
 
     /// A standby that streams from this server.
     pub async fn standby(&self, setup: Setup) -> Result<Self, Error> {
-        let mut standby = Self::new(setup)?;
-        standby.copy_from(self, &["-R", "-X", "stream"]).await?;
+        let upstream = format!("host=127.0.0.1 port={} user=postgres", self.port);
+        let mut standby = Self::new(setup.setting("primary_conninfo", &upstream))?;
+        standby.copy_from(self, &["-X", "stream"]).await?;
         standby.start().await?;
-        let pid = self.wait_until(
-            "the standby streams",
-            "SELECT pid FROM pg_stat_replication WHERE state = 'streaming'",
-        );
-        pid.await?;
+        let streaming = "SELECT pid FROM pg_stat_replication WHERE state = 'streaming'";
+        self.wait_until("the standby to stream", streaming).await?;
         Ok(standby)
     }
 
@@ -93,8 +91,6 @@ impl Server {
     pub async fn stuck_copy(&self, setup: Setup) -> Result<Self, Error> {
         let mut copy = Self::new(setup)?;
         copy.copy_from(self, &["-X", "none"]).await?;
-        let signal = copy.data_directory().join("standby.signal");
-        copy.give(&signal, "")?;
         copy.spawn()?;
         copy.wait_for_status("starting").await?;
         Ok(copy)
@@ -118,6 +114,7 @@ impl Server {
         Ok(server)
     }
 
+    /// A copy of another server's data, to be started in recovery.
     async fn copy_from(&self, other: &Self, how: &[&str]) -> Result<(), Error> {
         let (data, port) = (path_text(&self.data_directory()), other.port.to_string());
         let from = [
@@ -133,7 +130,8 @@ impl Server {
             "fast",
             "--no-sync",
         ];
-        self.install.run("pg_basebackup", &[&from[..], how].concat()).await
+        self.install.run("pg_basebackup", &[&from[..], how].concat()).await?;
+        self.give(&self.data_directory().join("standby.signal"), "")
     }
 
     /// Writes a file for the server's eyes alone.

@@ -20,6 +20,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_wal_senders", "4"),
     ("timezone", "UTC"),
     ("lc_messages", "C"),
+    // The default from version 14 on.
+    ("password_encryption", "scram-sha-256"),
 ];
 
 /// The rig itself comes in through the socket, standbys of the rig over loopback, both without a password.

@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use probe::{Evidence, Phase, ProbeError, Target, Tls, ask, classify};
+use probe::{Evidence, Phase, ProbeError, Standing, Target, Tls, ask, classify};
+use shared::wal::Timeline;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -164,4 +165,87 @@ async fn a_server_that_cannot_even_start_a_session_says_so_in_words() {
         panic!("{answer:?}")
     };
     assert_eq!(reason, "could not fork new process for connection: out of memory");
+}
+
+/// A row of text as PostgreSQL sends it, with its description before and what ends an answer behind.
+fn answer_row(columns: &[(&str, &str)], report: &str) -> Vec<u8> {
+    let count = u16::try_from(columns.len()).unwrap().to_be_bytes();
+    let description = columns
+        .iter()
+        .map(|(name, _)| [name.as_bytes(), b"\0", &[0; 18][..]].concat());
+    let values = columns.iter().map(|(_, value)| {
+        let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+        [&length[..], value.as_bytes()].concat()
+    });
+    [
+        message(b'T', &[&count[..], &description.collect::<Vec<_>>().concat()].concat()),
+        message(b'D', &[&count[..], &values.collect::<Vec<_>>().concat()].concat()),
+        message(b'C', b"SELECT 1\0"),
+        hot_standby(report),
+        message(b'Z', b"I"),
+    ]
+    .concat()
+}
+
+fn hot_standby(value: &str) -> Vec<u8> {
+    message(b'S', format!("in_hot_standby\0{value}\0").as_bytes())
+}
+
+/// What the probe makes of a standby that gives these answers, each (in recovery, `in_hot_standby` behind it); and how many of
+/// them it asked for.
+async fn answers_of_a_standby(answers: &[(&str, &str)]) -> (Result<probe::Report, ProbeError>, usize) {
+    let (listener, address) = listen().await;
+    let server = async {
+        let mut stream = accept(&listener).await;
+        let mut said = [0; 4096];
+        stream.read(&mut said).await.unwrap();
+        let login = [message(b'R', &[0; 4]), hot_standby("on"), message(b'Z', b"I")].concat();
+        stream.write_all(&login).await.unwrap();
+        let mut asked = 0;
+        for (in_recovery, report) in answers {
+            let len = stream.read(&mut said).await.unwrap();
+            if said[..len].first() != Some(&b'Q') {
+                break;
+            }
+            asked += 1;
+            let row = [
+                ("in_recovery", *in_recovery),
+                ("system_identifier", "7000"),
+                ("wal_file", "000000020000000000000001"),
+                ("control_timeline", "1"),
+                ("lsn", "0/3000148"),
+                ("receiver_runs", "f"),
+                ("started_us", "1"),
+                ("server_version_num", "150014"),
+                ("may_list_wal", "f"),
+            ];
+            stream.write_all(&answer_row(&row, report)).await.unwrap();
+        }
+        asked
+    };
+    let target = at(address);
+    tokio::join!(ask(&target, PATIENT), server)
+}
+
+#[tokio::test]
+async fn a_promotion_within_an_answer_is_asked_about_again() {
+    let (answer, asked) = answers_of_a_standby(&[("t", "off"), ("f", "off"), ("f", "off")]).await;
+    let report = answer.unwrap();
+    assert_eq!(
+        (report.standing, report.timeline, asked),
+        (Standing::Writable, Timeline(2), 2)
+    );
+    let (answer, asked) = answers_of_a_standby(&[("t", "on"), ("f", "off")]).await;
+    assert_eq!(
+        (answer.unwrap().standing, asked),
+        (Standing::InRecovery, 1),
+        "nothing happened: once is enough"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_contradicts_itself_is_unclear() {
+    let (answer, asked) = answers_of_a_standby(&[("f", "on"); 5]).await;
+    assert_eq!((classify(&answer), asked), (Evidence::Unclear, 2), "{answer:?}");
+    assert!(matches!(answer, Err(ProbeError::Answer { .. })), "{answer:?}");
 }
