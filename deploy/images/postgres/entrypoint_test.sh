@@ -21,12 +21,14 @@ passed=0 current='the set-up'
 
 finish() {
   local status=$? pid
-  for pid in "${container[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
   if ((status != 0)); then
     tail -n 40 "$work"/*.log >&2 || true
     echo "FAILED $current"
   fi
+  # The shell would report each of them.
+  exec 2>/dev/null
+  for pid in "${container[@]}"; do kill -KILL "$pid" || true; done
+  wait || true
   rm -rf "$work"
   echo "$passed passed, $((status != 0)) failed"
 }
