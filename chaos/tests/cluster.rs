@@ -7,8 +7,8 @@ use chaos::cluster::image::{ImageConfig, Layer, write_archive};
 use chaos::cluster::{Cache, Cluster, Part, Programs, Progress, State, from_environment};
 use chaos::fault;
 use chaos::wait::wait_for;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -63,6 +63,7 @@ async fn a_pod_on_a_node_suffers_faults_and_nothing_is_left_behind() {
     })
     .await
     .expect("it restarts");
+    give_up_volume(&cluster).await;
     let audit = std::fs::read_to_string(cluster.audit_log()).expect("the audit log");
     assert!(
         audit
@@ -141,6 +142,40 @@ async fn run_pod(cluster: &Cluster) -> String {
     .await
     .expect("it runs");
     pod.uid().expect("the API server gives every pod a uid")
+}
+
+/// Deletes the pod and its claim, and sees the volume offered again, empty.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is the one who writes here; there is no controller"
+)]
+async fn give_up_volume(cluster: &Cluster) {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client(), "default");
+    let claim = claims.get("data").await.expect("it is there");
+    let volume = claim.spec.and_then(|spec| spec.volume_name).expect("it is bound");
+    pods(cluster)
+        .delete("pg", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    claims.delete("data", &DeleteParams::default()).await.expect("deleted");
+    wait_for("the volume to be offered again", POD_LIMIT, || async {
+        let recycled = cluster.recycle_volumes().await.map_err(|error| error.to_string())?;
+        if recycled == [volume.as_str()] {
+            Ok(())
+        } else {
+            Err(format!("recycled: {recycled:?}"))
+        }
+    })
+    .await
+    .expect("recycled");
+    let volumes: Api<PersistentVolume> = Api::all(cluster.client());
+    wait_for("the volume to be available", POD_LIMIT, || async {
+        let volume = volumes.get(&volume).await.map_err(|error| error.to_string())?;
+        let phase = volume.status.and_then(|status| status.phase).unwrap_or_default();
+        if phase == "Available" { Ok(()) } else { Err(phase) }
+    })
+    .await
+    .expect("available");
 }
 
 fn pods(cluster: &Cluster) -> Api<Pod> {

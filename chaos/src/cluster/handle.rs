@@ -18,6 +18,7 @@ use super::process::Process;
 use super::progress::Progress;
 use super::record::{Phase, Record};
 use super::relay::Relay;
+use super::volume::Volume;
 use super::{Error, boot, down, import, kubeconfig, up};
 
 /// A cluster that is up. Dropping it leaves the cluster running; [`Cluster::down`] ends it.
@@ -254,6 +255,15 @@ impl Cluster {
                 what: format!("a running pod with uid {uid}"),
                 hint: hint.to_owned(),
             })
+    }
+
+    /// The volumes of all nodes.
+    pub(crate) fn volumes(&self) -> Vec<Volume> {
+        let nodes = self.instance.nodes(self.nodes);
+        nodes
+            .into_iter()
+            .flat_map(|node| Site::new(node, &self.layout).volumes())
+            .collect()
     }
 
     fn site(&self, node: &str) -> Result<Site<'_>, Error> {

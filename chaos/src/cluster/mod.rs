@@ -48,6 +48,7 @@ pub mod process;
 mod progress;
 mod recipe;
 mod record;
+mod recycle;
 mod relay;
 mod scheduler;
 mod target;

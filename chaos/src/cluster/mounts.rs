@@ -115,7 +115,7 @@ impl Mounts<'_> {
 mod tests {
     use super::*;
 
-    fn mounts<'a>(kept: &'a [PathBuf]) -> Mounts<'a> {
+    fn mounts(kept: &[PathBuf]) -> Mounts<'_> {
         Mounts {
             directory: Path::new("/s/n1"),
             volumes: &[],

@@ -28,7 +28,8 @@ const BYTES: u64 = 1 << 30;
 pub(crate) struct Volume {
     /// The name of its `PersistentVolume`.
     pub(crate) name: String,
-    node: String,
+    /// The node that has it.
+    pub(crate) node: String,
     /// The file that holds its file system.
     pub(crate) image: PathBuf,
     /// Where it is mounted inside its node.
