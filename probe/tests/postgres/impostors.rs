@@ -198,7 +198,7 @@ async fn answers_of_a_standby(answers: &[(&str, &str)]) -> (Result<probe::Report
     let server = async {
         let mut stream = accept(&listener).await;
         let mut said = [0; 4096];
-        stream.read(&mut said).await.unwrap();
+        assert!(stream.read(&mut said).await.unwrap() > 0, "the probe speaks first");
         let login = [message(b'R', &[0; 4]), hot_standby("on"), message(b'Z', b"I")].concat();
         stream.write_all(&login).await.unwrap();
         let mut asked = 0;
