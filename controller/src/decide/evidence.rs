@@ -82,8 +82,7 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
     if pod.container == Container::Stopped {
         return Assessment::bare(Evidence::Down, "the container does not run");
     }
-    let began = observed.reign.began;
-    let alive = pod.sightings.alive.map_or(began, |alive| alive.max(began));
+    let alive = alive_at(observed, pod);
     let Some(sighting) = pod.sightings.deciding().filter(|sighting| Some(sighting.ip) == pod.ip) else {
         return unheard(
             pod,
@@ -100,11 +99,10 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
     match sighting.evidence {
         Evidence::Writable | Evidence::InRecovery => match &sighting.report {
             Some(report) if started_with(pod.container, report) => Assessment::answered(report, expires),
-            // Another server's answers keep nothing alive, however often they come.
             Some(_) => unheard(
                 pod,
                 policy,
-                began,
+                alive,
                 Evidence::Unclear,
                 "the server that answered is older than the pod's container",
             ),
@@ -117,6 +115,17 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
         Evidence::Barred => barred(pod, policy, alive, sighting, expires),
         Evidence::Silent | Evidence::Unclear => unheard(pod, policy, alive, sighting.evidence, &sighting.detail),
     }
+}
+
+/// When the server was last seen alive in this reign. Another server's answers keep nothing alive, however often they come.
+fn alive_at(observed: &Observed, pod: &PodView) -> Tick {
+    let its_own = pod
+        .sightings
+        .answer
+        .as_ref()
+        .is_none_or(|(_, report)| started_with(pod.container, report));
+    let alive = pod.sightings.alive.filter(|_| its_own);
+    alive.map_or(observed.reign.began, |alive| alive.max(observed.reign.began))
 }
 
 /// A server that bars us is alive; beyond that we know as little as of a silent one.

@@ -501,7 +501,7 @@ impl World {
     }
 
     fn write(&mut self, pod: &PodKey, expected: &str, label: Option<Option<Role>>) {
-        let at = self.observed.at;
+        let (at, ReignView { term, holder, .. }) = (self.observed.at, self.observed.reign);
         let view = self
             .observed
             .pods
@@ -514,7 +514,7 @@ impl World {
         );
         let next = expected.parse::<u64>().expect("a number") + 1;
         view.resource_version = next.to_string();
-        view.stamp = StampState::Known(ours(next));
+        view.stamp = StampState::Known(Stamp { term, n: next, holder });
         view.unknown = false;
         if let Some(role) = label {
             if role == Some(Role::Primary) {
@@ -528,6 +528,7 @@ impl World {
 
     fn write_ledger(&mut self, mark: Option<Mark>) {
         self.observed.ledger_unknown = false;
+        let ReignView { term, holder, .. } = self.observed.reign;
         let (mut spec, version) = match &self.observed.ledger {
             LedgerView::Absent => (PostgresLedgerSpec::default(), 0),
             LedgerView::Present {
@@ -536,12 +537,16 @@ impl World {
                 ..
             } => (ledger.clone(), resource_version.parse().expect("a number")),
         };
-        spec.term_floor = TERM;
+        spec.term_floor = term;
         spec.mark = mark.or(spec.mark);
         self.observed.ledger = LedgerView::Present {
             uid: "uid-ledger".to_owned(),
             resource_version: (version + 1).to_string(),
-            stamp: StampState::Known(ours(version + 1)),
+            stamp: StampState::Known(Stamp {
+                term,
+                n: version + 1,
+                holder,
+            }),
             ledger: spec,
         };
     }

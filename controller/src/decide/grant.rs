@@ -62,6 +62,16 @@ pub(crate) fn stamped(observed: &Observed, stamp: &StampState) -> bool {
     matches!(stamp, StampState::Known(stamp) if stamp.term == observed.reign.term && stamp.holder == observed.reign.holder)
 }
 
+/// Whether nobody of an earlier reign can change the ledger any more: it carries this reign's stamp and term, or is not there.
+pub(crate) fn ledger_stamped(observed: &Observed) -> bool {
+    match &observed.ledger {
+        LedgerView::Absent => true,
+        LedgerView::Present { stamp, ledger, .. } => {
+            stamped(observed, stamp) && ledger.term_floor == observed.reign.term
+        }
+    }
+}
+
 /// Whether the role may be granted to `chosen` in this turn. The mark is looked at last, by [`raise`].
 pub(crate) fn may(
     observed: &Observed,
@@ -79,9 +89,7 @@ pub(crate) fn may(
     if observed.ledger_unknown {
         return Err(Wait::Unknown("the ledger".to_owned()));
     }
-    if let LedgerView::Present { stamp, .. } = &observed.ledger
-        && !stamped(observed, stamp)
-    {
+    if !ledger_stamped(observed) {
         return Err(Wait::Unstamped("the ledger".to_owned()));
     }
     for (key, other) in &observed.pods {

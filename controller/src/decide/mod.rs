@@ -23,6 +23,10 @@ mod fixtures;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use eligible::Ineligible;
@@ -136,17 +140,12 @@ impl View<'_> {
             }
         }
         if let LedgerView::Present {
-            uid,
-            resource_version,
-            stamp,
-            ledger,
+            uid, resource_version, ..
         } = &self.observed.ledger
+            && (self.observed.ledger_unknown || !grant::ledger_stamped(self.observed))
         {
-            let ours = grant::stamped(self.observed, stamp) && ledger.term_floor == self.observed.reign.term;
-            if self.observed.ledger_unknown || !ours {
-                let (uid, resource_version) = (uid.clone(), resource_version.clone());
-                draft.actions.push(Action::StampLedger { resource_version, uid });
-            }
+            let (uid, resource_version) = (uid.clone(), resource_version.clone());
+            draft.actions.push(Action::StampLedger { resource_version, uid });
         }
     }
 

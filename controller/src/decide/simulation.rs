@@ -1,0 +1,425 @@
+//! Random histories: servers that are promoted, crash and fall silent, leaders that change while the one before still writes, and
+//! writes that are lost or come late. Tests I1, I5 and I9 of docs/invariants.md over time.
+//!
+//! ```text
+//! servers --probe--> leader's view --decide--> writes --in time, late or never--> API server
+//!                      ^ watch, GET after a conflict ----------------------------------'
+//! ```
+
+use std::time::Duration;
+
+use proptest::{collection::vec, prelude::*, test_runner::Config};
+use shared::{ledger::Mark, role::Role, term::Term};
+
+use super::{
+    Action, LabelState, LedgerView, Observed, PodKey,
+    fixtures::{SYSTEM, Saw, World, key, lsn, seconds, told},
+};
+use crate::{clock::Tick, sighting::Sightings, stamp::Holder};
+
+/// How many histories are tried.
+const CASES: u32 = 250;
+
+/// How many events a history has at most.
+const EVENTS: usize = 120;
+
+/// Turns, each with a probe of everything, after which a history has to have come to rest.
+const REST: usize = 12;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// What becomes of a write.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It is carried out and answered.
+    Answered,
+    /// It is never carried out, and not answered.
+    Lost,
+    /// It is carried out later, and not answered.
+    Late,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// The leader asks every server.
+    Probe,
+    /// Time goes on.
+    Pass(u64),
+    /// The leader takes a turn; what becomes of its writes, over and over.
+    Turn(Vec<Fate>),
+    /// A write of long ago is carried out now, if nothing changed its object since.
+    Arrive(usize),
+    /// Another process leads: it sees the API server's objects, and remembers nothing.
+    Takeover,
+    /// The leader before takes one more turn, by what it last saw.
+    Zombie(Vec<Fate>),
+    /// The watch brings the leader's view up to date.
+    Watch,
+    /// A server becomes writable on a timeline above all that it knows of.
+    Promote(usize),
+    /// A server stops; its container ends.
+    Crash(usize),
+    /// A server starts: as it was, or as a standby of the highest timeline.
+    Start(usize, bool),
+    /// Nobody reaches a server, or everybody again.
+    Cut(usize, bool),
+    /// A writable server writes.
+    Write(usize),
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    vec(
+        prop_oneof![6 => Just(Fate::Answered), 1 => Just(Fate::Lost), 2 => Just(Fate::Late)],
+        1..6,
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let server = || 0..NAMES.len();
+    prop_oneof![
+        6 => Just(Event::Probe),
+        4 => (10..2500_u64).prop_map(Event::Pass),
+        8 => fates().prop_map(Event::Turn),
+        3 => (0..8_usize).prop_map(Event::Arrive),
+        1 => Just(Event::Takeover),
+        2 => fates().prop_map(Event::Zombie),
+        2 => Just(Event::Watch),
+        2 => server().prop_map(Event::Promote),
+        1 => server().prop_map(Event::Crash),
+        2 => (server(), any::<bool>()).prop_map(|(server, as_standby)| Event::Start(server, as_standby)),
+        2 => (server(), any::<bool>()).prop_map(|(server, cut)| Event::Cut(server, cut)),
+        1 => server().prop_map(Event::Write),
+    ]
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Server {
+    up: bool,
+    cut: bool,
+    writable: bool,
+    timeline: u32,
+    lsn: u64,
+}
+
+impl Server {
+    fn seen(self) -> Saw {
+        let lsn = shared::wal::Lsn(self.lsn);
+        match self {
+            Self { cut: true, .. } => Saw::Silent,
+            Self { up: false, .. } => Saw::Down,
+            Self {
+                writable: true,
+                timeline,
+                ..
+            } => Saw::Writable(timeline, lsn),
+            Self { timeline, .. } => Saw::InRecovery(timeline, lsn),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct History {
+    servers: [Server; 3],
+    /// The objects as the API server holds them.
+    api: World,
+    leader: World,
+    /// The leader before, and what it last saw.
+    zombie: Option<World>,
+    /// Writes that may still be carried out, and by whose reign.
+    late: Vec<(Term, Holder, Action)>,
+}
+
+impl History {
+    fn new() -> Self {
+        let standby = Server {
+            up: true,
+            cut: false,
+            writable: false,
+            timeline: 1,
+            lsn: lsn("0/5000000").0,
+        };
+        let api = NAMES
+            .into_iter()
+            .fold(World::new(), |world, name| world.pod(name, |pod| pod));
+        Self {
+            servers: [
+                Server {
+                    writable: true,
+                    ..standby
+                },
+                standby,
+                standby,
+            ],
+            leader: api.clone(),
+            api,
+            zombie: None,
+            late: Vec::new(),
+        }
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Probe => self.probe(),
+            Event::Pass(millis) => self.pass(Duration::from_millis(*millis)),
+            Event::Turn(fates) => {
+                let mut leader = self.leader.clone();
+                self.turn(&mut leader, fates);
+                self.leader = leader;
+            }
+            Event::Zombie(fates) => {
+                if let Some(mut zombie) = self.zombie.take() {
+                    self.turn(&mut zombie, fates);
+                    self.zombie = Some(zombie);
+                }
+            }
+            Event::Arrive(which) => {
+                if !self.late.is_empty() {
+                    let (term, holder, action) = self.late.remove(which % self.late.len());
+                    self.carry_out(term, holder, &action);
+                }
+            }
+            Event::Takeover => self.take_over(),
+            Event::Watch => watch(&mut self.leader, &self.api),
+            Event::Promote(at) => {
+                let highest = self
+                    .servers
+                    .iter()
+                    .filter(|server| server.up)
+                    .map(|server| server.timeline)
+                    .max();
+                let server = &mut self.servers[*at];
+                if server.up && !server.writable {
+                    server.timeline = highest.unwrap_or(server.timeline) + 1;
+                    server.writable = true;
+                }
+            }
+            Event::Crash(at) => self.servers[*at].up = false,
+            Event::Start(at, as_standby) => {
+                let highest = self.servers.iter().map(|server| server.timeline).max();
+                let server = &mut self.servers[*at];
+                if !server.up {
+                    server.up = true;
+                    if *as_standby {
+                        server.writable = false;
+                        server.timeline = highest.unwrap_or(server.timeline);
+                    }
+                }
+            }
+            Event::Cut(at, cut) => self.servers[*at].cut = *cut,
+            Event::Write(at) => self.servers[*at].lsn += 1 << 20,
+        }
+    }
+
+    fn probe(&mut self) {
+        for (name, server) in NAMES.into_iter().zip(self.servers) {
+            self.leader = self.leader.clone().see(name, server.seen());
+        }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        for world in [Some(&mut self.api), Some(&mut self.leader), self.zombie.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            world.observed.at = world.observed.at + span;
+        }
+    }
+
+    fn take_over(&mut self) {
+        let mut next = self.leader.clone();
+        let at = next.observed.at;
+        for pod in next.observed.pods.values_mut() {
+            pod.sightings = Sightings::default();
+            pod.unknown = false;
+            pod.out_of_write_since = Some(at);
+        }
+        next.observed.ledger_unknown = false;
+        let reign = &mut next.observed.reign;
+        reign.term = reign.term.next().expect("few reigns");
+        reign.holder = Holder(reign.term.0);
+        (reign.began, reign.mark_written, reign.nodes_replied) = (at, at, 3);
+        watch(&mut next, &self.api);
+        self.zombie = Some(std::mem::replace(&mut self.leader, next));
+    }
+
+    /// One turn of a leader, rightful or not.
+    fn turn(&mut self, leader: &mut World, fates: &[Fate]) {
+        let (term, holder) = (leader.observed.reign.term, leader.observed.reign.holder);
+        let plan = leader.plan();
+        for (action, fate) in plan.actions.iter().zip(fates.iter().cycle()) {
+            match fate {
+                Fate::Answered => {
+                    let done = self.carry_out(term, holder, action);
+                    look(leader, &self.api, action, done);
+                }
+                Fate::Lost => unsettled(&mut leader.observed, action),
+                Fate::Late => {
+                    unsettled(&mut leader.observed, action);
+                    self.late.push((term, holder, action.clone()));
+                }
+            }
+        }
+    }
+
+    /// What the API server does with a write: it is refused if its object changed since.
+    fn carry_out(&mut self, term: Term, holder: Holder, action: &Action) -> bool {
+        if !expects(&self.api.observed, action) {
+            return false;
+        }
+        (self.api.observed.reign.term, self.api.observed.reign.holder) = (term, holder);
+        self.api.apply(action);
+        true
+    }
+
+    /// The end of all trouble: everything is reached, heard and answered.
+    fn come_to_rest(&mut self) -> Result<(), TestCaseError> {
+        self.late.clear();
+        for server in &mut self.servers {
+            server.cut = false;
+        }
+        for _ in 0..REST {
+            self.pass(seconds(4));
+            watch(&mut self.leader, &self.api);
+            self.probe();
+            self.happen(&Event::Turn(vec![Fate::Answered]));
+            self.check()?;
+        }
+        prop_assert!(
+            told(&self.leader.plan()).is_empty(),
+            "it does not come to rest: {:?}",
+            told(&self.leader.plan())
+        );
+        Ok(())
+    }
+
+    /// I1, as the API server's objects show it.
+    fn check(&self) -> Result<(), TestCaseError> {
+        prop_assert!(self.api.primaries() < 2, "two primaries");
+        Ok(())
+    }
+}
+
+/// Whether the API server's objects are what a write expects to find.
+fn expects(api: &Observed, action: &Action) -> bool {
+    let pod = |pod: &PodKey, version: &str| api.pods.get(pod).is_some_and(|pod| pod.resource_version == version);
+    let ledger = |version: Option<&str>| match &api.ledger {
+        LedgerView::Absent => version.is_none(),
+        LedgerView::Present { resource_version, .. } => version == Some(resource_version),
+    };
+    match action {
+        Action::Stamp {
+            pod: key,
+            resource_version,
+        }
+        | Action::Withdraw {
+            pod: key,
+            resource_version,
+            ..
+        }
+        | Action::Relabel {
+            pod: key,
+            resource_version,
+            ..
+        }
+        | Action::Grant {
+            pod: key,
+            resource_version,
+        } => pod(key, resource_version),
+        Action::StampLedger { resource_version, .. } => ledger(Some(resource_version)),
+        Action::SetMark { expected, .. } => {
+            ledger(expected.as_ref().map(|expected| expected.resource_version.as_str()))
+        }
+        Action::ClearAccept | Action::StepDown { .. } => true,
+    }
+}
+
+/// The pod that an action writes to; none: the ledger, or nothing.
+fn target(action: &Action) -> Option<&PodKey> {
+    match action {
+        Action::Stamp { pod, .. }
+        | Action::Withdraw { pod, .. }
+        | Action::Relabel { pod, .. }
+        | Action::Grant { pod, .. } => Some(pod),
+        Action::StampLedger { .. } | Action::SetMark { .. } | Action::ClearAccept | Action::StepDown { .. } => None,
+    }
+}
+
+/// A write had no definite answer.
+fn unsettled(observed: &mut Observed, action: &Action) {
+    match target(action) {
+        Some(pod) => observed.pods.get_mut(pod).expect("a pod").unknown = true,
+        None => observed.ledger_unknown |= !matches!(action, Action::StepDown { .. } | Action::ClearAccept),
+    }
+}
+
+/// The answer to a write, or the GET after a conflict, shows the leader its object.
+fn look(leader: &mut World, api: &World, action: &Action, done: bool) {
+    let at = leader.observed.at;
+    if let Some(key) = target(action) {
+        let unknown = !done && leader.observed.pods[key].unknown;
+        copy_pod(leader, api, key, at);
+        leader.observed.pods.get_mut(key).expect("a pod").unknown = unknown;
+    } else {
+        leader.observed.ledger = api.observed.ledger.clone();
+        leader.observed.ledger_unknown &= !done;
+    }
+}
+
+/// The watch shows the leader every object.
+fn watch(leader: &mut World, api: &World) {
+    let at = leader.observed.at;
+    for key in api.observed.pods.keys() {
+        copy_pod(leader, api, key, at);
+    }
+    leader.observed.ledger = api.observed.ledger.clone();
+}
+
+fn copy_pod(leader: &mut World, api: &World, key: &PodKey, at: Tick) {
+    let theirs = &api.observed.pods[key];
+    let ours = leader.observed.pods.get_mut(key).expect("a pod");
+    ours.label = theirs.label.clone();
+    ours.stamp = theirs.stamp.clone();
+    ours.resource_version.clone_from(&theirs.resource_version);
+    let among = theirs.label == LabelState::Known(Role::Primary);
+    ours.out_of_write_since = if among {
+        None
+    } else {
+        Some(ours.out_of_write_since.unwrap_or(at))
+    };
+}
+
+proptest! {
+    #![proptest_config(Config { cases: CASES, failure_persistence: None, ..Config::default() })]
+
+    /// I1, I9: whatever happens, two pods are never labelled primary, and the mark never falls. I5: then it comes to rest.
+    #[test]
+    fn i1_i5_i9_hold_through_any_history(events in vec(event(), 0..EVENTS)) {
+        let mut history = History::new();
+        let mut highest: Option<Mark> = None;
+        for event in &events {
+            history.happen(event);
+            history.check()?;
+            let mark = history.api.observed.mark().cloned();
+            if let (Some(before), Some(now)) = (&highest, &mark) {
+                prop_assert!((now.timeline, now.lsn) >= (before.timeline, before.lsn), "the mark fell from {before:?} to {now:?}");
+                prop_assert_eq!(now.system_identifier, SYSTEM);
+            }
+            highest = mark.or(highest);
+        }
+        history.come_to_rest()?;
+    }
+}
+
+/// A history in which nothing is ever granted would prove nothing.
+#[test]
+fn a_quiet_history_grants_and_a_promotion_moves_the_label() {
+    let mut history = History::new();
+    history.come_to_rest().expect("rest");
+    assert_eq!(history.api.label("a"), Some(&LabelState::Known(Role::Primary)));
+    history.happen(&Event::Crash(0));
+    history.happen(&Event::Promote(1));
+    history.happen(&Event::Takeover);
+    history.come_to_rest().expect("rest");
+    assert_eq!(history.api.label("b"), Some(&LabelState::Known(Role::Primary)));
+    assert_eq!(history.api.observed.pods[&key("a")].label, LabelState::Absent);
+}
