@@ -84,7 +84,7 @@ struct Prober {
     surroundings: Surroundings,
     /// Whether the pod is being deleted: a kept session would hold up its smart shutdown.
     terminating: watch::Receiver<bool>,
-    /// The last full answer on the kept session; a pulse says that it still holds.
+    /// The last full answer while a session was kept; a pulse says that it still holds.
     last: Option<Report>,
     rejected: bool,
 }
@@ -134,8 +134,8 @@ impl Prober {
                         kept = None;
                     } else if session.is_some() {
                         kept = session;
-                        self.last = answer.as_ref().ok().cloned();
                     }
+                    let answer = answer.map(|report| self.learn(report, kept.is_some()));
                     self.see(Via::Fresh, asked, answer).await;
                 }
                 Woke::News(News::Standing(_)) => self.ask_kept(&mut kept).await,
@@ -225,11 +225,19 @@ impl Prober {
         let asked = self.surroundings.clock.now();
         match session.ask(self.assignment.timeout).await {
             Ok(report) => {
-                self.last = Some(report.clone());
+                let report = self.learn(report, true);
                 self.see(Via::Kept, asked, Ok(report)).await;
             }
             Err(_says_nothing_by_itself) => *kept = None,
         }
+    }
+
+    /// Remembers an answer for the pulses on a kept session, and gives back what is known now. The answers of the kept session and of a fresh
+    /// connection may come in another order than they were given in: a server does not go back while it runs.
+    fn learn(&mut self, report: Report, keeps: bool) -> Report {
+        let known = newer(report, self.last.take());
+        self.last = keeps.then(|| known.clone());
+        known
     }
 
     /// Tells the loop.
@@ -264,6 +272,17 @@ impl Prober {
             .await
             .ok();
     }
+}
+
+/// The answer, with the farthest position that the same server told on the same timeline.
+fn newer(mut report: Report, last: Option<Report>) -> Report {
+    if let Some(last) = last {
+        let same = |one: &Report| (one.postmaster_started, one.system_identifier, one.timeline, one.standing);
+        if same(&report) == same(&last) {
+            report.lsn = report.lsn.max(last.lsn);
+        }
+    }
+    report
 }
 
 /// What an answer is worth. Without a login nothing is known against the server: a person has to act.
