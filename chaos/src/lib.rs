@@ -4,6 +4,12 @@
 //! It imports neither the controller nor the probe: a judge that shares code with the accused repeats its mistakes.
 
 pub mod cluster;
+pub mod demo;
 pub mod fault;
+pub mod host_time;
+pub mod install;
 pub mod postgres;
+pub mod table;
+pub mod timeline;
 pub mod wait;
+pub mod workload;

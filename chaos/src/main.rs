@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chaos::cluster::{self, Cache, Cluster, OWN_IMAGES, OwnImage, Part, Progress, State};
+use chaos::demo;
+use chaos::install::{self, Installation};
+use chaos::workload::{self, WorkloadArgs};
 use clap::{Parser, Subcommand};
 
 /// An embedded Kubernetes cluster for pgsteer, and the faults that it can suffer.
@@ -58,6 +61,26 @@ enum Command {
         #[arg(long, default_value = ".")]
         project: PathBuf,
     },
+    /// Install pgsteer and the example pair into the running cluster, and wait until the route is Settled.
+    Install {
+        /// This project's folder.
+        #[arg(long, default_value = ".")]
+        project: PathBuf,
+    },
+    /// Boot, install, kill the primary, delete the leader, promote: show that both names follow, and take the cluster down again.
+    Demo {
+        /// How many nodes.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(cluster::NODES_MAX)))]
+        nodes: u8,
+        /// Leave the cluster running.
+        #[arg(long)]
+        keep: bool,
+        /// This project's folder.
+        #[arg(long, default_value = ".")]
+        project: PathBuf,
+    },
+    /// Be a client of the database, in a pod: a line of JSON an answer.
+    Workload(WorkloadArgs),
     /// Give images (OCI archives) to every node.
     Load {
         /// The archives.
@@ -78,6 +101,9 @@ fn own_image(directory: &str) -> Result<OwnImage, String> {
         )
     })
 }
+
+/// A rule was broken, or a bar missed.
+const BROKEN: u8 = 1;
 
 /// The environment failed; nothing is known of pgsteer.
 const ENVIRONMENT_FAILED: u8 = 3;
@@ -129,6 +155,24 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             let archives = cluster::write_own_images(cache, &project, &images, Progress::Told).await?;
             print_lines(archives.into_iter().map(|archive| archive.path.display().to_string()));
         }
+        Command::Install { project } => return install(cache, state, &project).await,
+        Command::Demo { nodes, keep, project } => {
+            let options = demo::Options { nodes, keep, project };
+            return match demo::run(cache, state, &options, Progress::Told).await {
+                Ok(verdict) => {
+                    print_lines(verdict.lines());
+                    Ok(if verdict.passed() { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
+                }
+                Err(demo::Error::Environment(error)) => Err(error),
+                Err(error @ demo::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
+                Err(error) => Ok(failed(error, BROKEN)),
+            };
+        }
+        Command::Workload(args) => {
+            if let Err(error) = workload::run(args).await {
+                return Ok(failed(error, ENVIRONMENT_FAILED));
+            }
+        }
         Command::Load { archives } => {
             let cluster = Cluster::attach(cache, state).await?;
             let step = Progress::Told.step("load the images", LOAD_ESTIMATE);
@@ -142,6 +186,27 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn install(cache: &Cache, state: &State, project: &std::path::Path) -> Result<ExitCode, cluster::Error> {
+    let cluster = Cluster::attach(cache, state).await?;
+    let installation = Installation {
+        cluster: &cluster,
+        cache,
+        project,
+        progress: Progress::Told,
+    };
+    match installation.run().await {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(install::Error::Environment(error)) => Err(error),
+        Err(error) => Ok(failed(error, BROKEN)),
+    }
+}
+
+/// Tells an error with all its causes.
+fn failed(error: impl Into<anyhow::Error>, status: u8) -> ExitCode {
+    eprintln!("chaos: {:#}", error.into());
+    ExitCode::from(status)
 }
 
 /// Becomes the command, so that signals and the exit status are its own. Returns only when that failed.

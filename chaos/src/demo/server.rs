@@ -1,0 +1,128 @@
+//! Sessions with one server itself, past every Service: what a promoter has, and what a person uses to look afterwards.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{Api, Client, ResourceExt};
+
+use crate::cluster::{self, Cluster, Relay};
+use crate::install::NAMESPACE;
+use crate::timeline::Server;
+use crate::workload::session::{Login, Session, Tls, told};
+
+/// The name in the servers' certificate that is theirs and no Service's.
+const CERTIFICATE_NAME: &str = "pg.pg.svc";
+/// PostgreSQL's port in the pods.
+const PORT: u16 = 5432;
+/// Connecting inside one host takes milliseconds.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// What it takes to log in to any of the servers.
+pub(super) struct Keys {
+    tls: Tls,
+    superuser: Vec<u8>,
+}
+
+/// A session with one server, as the superuser.
+pub(super) struct Console {
+    session: Session,
+    pod: String,
+    _relay: Relay,
+}
+
+impl Keys {
+    /// From the example's Secrets.
+    pub(super) async fn read(client: &Client) -> Result<Self, cluster::Error> {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+        let authority = secret(&secrets, "pg-ca", "ca.crt").await?;
+        Ok(Self {
+            tls: Tls::from_pem(&authority).map_err(|error| unusable("Secret pg-ca", &told(&error)))?,
+            superuser: secret(&secrets, "pg-superuser", "password").await?,
+        })
+    }
+
+    /// Logs in to a server.
+    pub(super) async fn open(&self, cluster: &Cluster, server: &Server, database: &str) -> Result<Console, cluster::Error> {
+        let unreachable = |why: String| unusable(&format!("the server of pod {}", server.pod), &why);
+        let address: IpAddr = server
+            .address
+            .parse()
+            .map_err(|_| unreachable(format!("{:?} is no address", server.address)))?;
+        let relay = cluster.reach(SocketAddr::new(address, PORT))?;
+        let login = Login {
+            host: CERTIFICATE_NAME.to_owned(),
+            address: Some(relay.address().ip()),
+            port: relay.address().port(),
+            user: "postgres".to_owned(),
+            database: database.to_owned(),
+            password: self.superuser.clone(),
+            tls: self.tls.clone(),
+        };
+        let opened = tokio::time::timeout(CONNECT_LIMIT, Session::open(&login, CONNECT_LIMIT)).await;
+        let session = opened
+            .map_err(|_| unreachable("no answer".to_owned()))?
+            .map_err(|error| unreachable(told(&error)))?;
+        Ok(Console {
+            session,
+            pod: server.pod.clone(),
+            _relay: relay,
+        })
+    }
+}
+
+impl Console {
+    /// The first column of the first row of an answer.
+    pub(super) async fn ask(&self, sql: &str) -> Result<String, cluster::Error> {
+        let rows = self.rows(sql).await?;
+        let first = rows.first().and_then(|row| row.get(0));
+        Ok(first.unwrap_or_default().to_owned())
+    }
+
+    /// The numbers of all rows of the clients' table.
+    pub(super) async fn ids(&self) -> Result<BTreeSet<u64>, cluster::Error> {
+        let rows = self.rows("SELECT id FROM writes").await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.get(0)?.parse().ok())
+            .collect())
+    }
+
+    async fn rows(&self, sql: &str) -> Result<Vec<tokio_postgres::SimpleQueryRow>, cluster::Error> {
+        let rows = self.session.query(sql).await;
+        rows.map_err(|error| unusable(&format!("an answer of pod {}", self.pod), &told(&error)))
+    }
+}
+
+/// The pods of the route that have an address.
+pub(super) async fn servers(client: &Client) -> Result<Vec<(Server, Pod)>, cluster::Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let listed = pods.list(&kube::api::ListParams::default().labels(super::watch::PODS)).await;
+    let listed = listed.map_err(cluster::Error::api("list the pods"))?;
+    let servers = listed.items.into_iter().filter_map(|pod| {
+        let address = pod.status.as_ref()?.pod_ip.clone()?;
+        let server = Server {
+            pod: pod.name_any(),
+            address,
+        };
+        Some((server, pod))
+    });
+    Ok(servers.collect())
+}
+
+async fn secret(secrets: &Api<Secret>, name: &str, key: &str) -> Result<Vec<u8>, cluster::Error> {
+    let found = secrets.get(name).await;
+    let found = found.map_err(cluster::Error::api(format!("show the Secret {name}")))?;
+    let value = found.data.and_then(|mut data| data.remove(key));
+    value
+        .map(|value| value.0)
+        .ok_or_else(|| unusable(&format!("key {key} of Secret {name}"), "the Secret has no such key"))
+}
+
+fn unusable(what: &str, why: &str) -> cluster::Error {
+    cluster::Error::NoSuch {
+        what: what.to_owned(),
+        hint: why.to_owned(),
+    }
+}

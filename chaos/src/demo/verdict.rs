@@ -1,0 +1,202 @@
+//! What is made of a run: the checks that decide, and the figures that are told. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::host_time::HostTime;
+use crate::timeline::{self, Cause, Entry, Loss, Switch};
+use crate::workload::Kind;
+
+/// One thing that had to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What.
+    pub what: String,
+    /// Whether it held.
+    pub held: bool,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// Everything a run showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The checks; all have to hold.
+    pub checks: Vec<Check>,
+    /// What is told besides, line by line.
+    pub figures: Vec<String>,
+}
+
+/// What was seen of the controllers when their leader's pod was deleted and a label was taken off by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Succession {
+    pub(super) deleted: HostTime,
+    pub(super) old: String,
+    pub(super) new: String,
+    pub(super) led: HostTime,
+    pub(super) unlabelled: HostTime,
+    pub(super) repaired: HostTime,
+}
+
+/// A whole run.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) history: &'a [Entry],
+    /// False when the history ran over and something may be missing from it.
+    pub(super) complete: bool,
+    pub(super) failover: Switch,
+    pub(super) succession: Succession,
+    pub(super) switchover: Switch,
+    /// Containers of the route that were restarted, or pods that were replaced, during the switchover.
+    pub(super) pod_events: usize,
+    /// The rows that the last primary has.
+    pub(super) present: BTreeSet<u64>,
+}
+
+impl Verdict {
+    /// Whether every check held.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.held)
+    }
+
+    /// The verdict as a person reads it.
+    pub fn lines(&self) -> Vec<String> {
+        let checks = self.checks.iter().map(|check| {
+            let word = if check.held { "ok  " } else { "FAIL" };
+            format!("{word}  {}: {}", check.what, check.seen)
+        });
+        let last = if self.passed() { "PASS" } else { "FAIL" };
+        let figures = self.figures.iter().cloned();
+        figures.chain(checks).chain([last.to_owned()]).collect()
+    }
+}
+
+/// Judges a run.
+pub(super) fn judge(run: &Run<'_>) -> Verdict {
+    let switches = [run.failover.clone(), run.switchover.clone()];
+    let acknowledged = timeline::acknowledged(run.history);
+    let lost = timeline::losses(&acknowledged, &run.present, &switches);
+    let routing = count(&lost, Cause::Routing);
+    let primaries = timeline::most_primaries(run.history);
+    let endpoints = timeline::most_write_endpoints(run.history);
+    let succession = &run.succession;
+    let checks = vec![
+        complete("the primary was killed: both Services switched over", &run.failover),
+        check(
+            "the leader's pod was deleted: another replica leads",
+            succession.old != succession.new,
+            format!("{}, after {} ms", succession.new, succession.led.millis_since(succession.deleted)),
+        ),
+        check(
+            "a label was taken off by hand: the new leader put it back",
+            succession.repaired >= succession.unlabelled,
+            format!("after {} ms", succession.repaired.millis_since(succession.unlabelled)),
+        ),
+        complete("a promotion while the old primary ran: both Services switched over", &run.switchover),
+        check(
+            "that promotion came with no pod event",
+            run.pod_events == 0,
+            format!("{} containers restarted, pods replaced", run.pod_events),
+        ),
+        check(
+            "never two pods labelled primary",
+            primaries <= 1,
+            format!("at most {primaries} at once, of all that the watch saw"),
+        ),
+        check(
+            "never two addresses in the write Service's EndpointSlices",
+            endpoints <= 1,
+            format!("at most {endpoints} at once"),
+        ),
+        check(
+            "acknowledged writes lost by routing",
+            routing == 0 && !acknowledged.is_empty(),
+            format!("{routing} of {}", acknowledged.len()),
+        ),
+        check(
+            "everything was recorded",
+            run.complete,
+            format!("{} entries", run.history.len()),
+        ),
+    ];
+    Verdict {
+        checks,
+        figures: figures(run, acknowledged.len(), &lost),
+    }
+}
+
+fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
+    let mut told = vec![
+        "one clock, the host's; labels and EndpointSlices are stamped when this program's watch heard of them, \
+         writes and reads by the clients in their pods"
+            .to_owned(),
+    ];
+    told.extend(steps("killed", &run.failover));
+    told.extend(steps("promotion asked for, the old primary running", &run.switchover));
+    told.push(format!(
+        "acknowledged writes: {acknowledged}; lost with the killed primary, which had not sent them yet (asynchronous replication): {}; \
+         acknowledged by a beaten primary before kube-proxy followed: {}; over sessions opened before the switch: {}; by routing: {}",
+        count(lost, Cause::Failover),
+        count(lost, Cause::Exposure),
+        count(lost, Cause::OpenSession),
+        count(lost, Cause::Routing),
+    ));
+    told.push(format!(
+        "exposure, from the promotion to the beaten primary's last acknowledged write: {} ms",
+        run.switchover.exposure_millis()
+    ));
+    for kind in [Kind::Write, Kind::Read] {
+        told.push(format!("failed attempts to {}:", if kind == Kind::Write { "write" } else { "read" }));
+        told.extend(most_frequent(timeline::failures(run.history, kind)));
+    }
+    told
+}
+
+fn steps(began: &str, switch: &Switch) -> Vec<String> {
+    let line = |what: &str, at: Option<i64>| match at {
+        Some(at) => format!("{at:>8} ms  {what}"),
+        None => format!("   never     {what}"),
+    };
+    let heading = format!("{} -> {}", switch.cut.old.pod, switch.cut.new.pod);
+    let mut steps = switch.steps();
+    steps.sort_by_key(|(_, at)| at.unwrap_or(i64::MAX));
+    [heading, line(began, Some(0))]
+        .into_iter()
+        .chain(steps.into_iter().map(|(what, at)| line(what, at)))
+        .collect()
+}
+
+/// More kinds of failure than these are rare ones.
+const FAILURES_TOLD: usize = 5;
+
+fn most_frequent(failures: BTreeMap<String, usize>) -> Vec<String> {
+    let mut failures: Vec<(String, usize)> = failures.into_iter().collect();
+    failures.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    failures.truncate(FAILURES_TOLD);
+    failures
+        .into_iter()
+        .map(|(error, count)| format!("{count:>8} x   {error}"))
+        .collect()
+}
+
+fn count(lost: &[Loss], cause: Cause) -> usize {
+    lost.iter().filter(|loss| loss.cause == cause).count()
+}
+
+fn complete(what: &str, switch: &Switch) -> Check {
+    let missing = switch.missing();
+    let seen = match switch.first_write {
+        Some(at) if missing.is_empty() => {
+            format!("the first write through the name after {} ms", at.millis_since(switch.cut.began))
+        }
+        _ => missing.join(", "),
+    };
+    check(what, missing.is_empty(), seen)
+}
+
+fn check(what: &str, held: bool, seen: String) -> Check {
+    Check {
+        what: what.to_owned(),
+        held,
+        seen,
+    }
+}

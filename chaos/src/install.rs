@@ -1,0 +1,184 @@
+//! Puts pgsteer and the example pair into a running cluster: with `kubectl apply`, from the very files that users install.
+//!
+//! ```text
+//! images -> deploy/install.yaml -> replicas ready -> secrets.sh, deploy/examples/two-deployments -> Settled
+//! ```
+
+mod kubectl;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use shared::route::PostgresRoute;
+use shared::status::ConditionType;
+
+pub use kubectl::Kubectl;
+
+use crate::cluster::{self, Cache, Cluster, OWN_IMAGES, Progress};
+use crate::wait::{TimedOut, wait_for};
+
+/// Where `deploy/install.yaml` puts the controller.
+pub const SYSTEM: &str = "pgsteer-system";
+/// The controller's Deployment.
+pub const CONTROLLER: &str = "pgsteer";
+/// Where the example lives.
+pub const NAMESPACE: &str = "pg";
+/// The example's route.
+pub const ROUTE: &str = "pg-ha";
+
+/// The example, as users apply it.
+const EXAMPLE: &str = "deploy/examples/two-deployments";
+
+/// What two idle cores take; for the progress lines only.
+const LOAD_ESTIMATE: Duration = Duration::from_secs(15);
+const READY_ESTIMATE: Duration = Duration::from_secs(5);
+const SETTLED_ESTIMATE: Duration = Duration::from_secs(15);
+
+/// A replica is ready within seconds; images are on the nodes already.
+const READY_LIMIT: Duration = Duration::from_mins(2);
+/// `initdb`, a clone and the first grants take 15 s on an idle host; a busy one was seen to take four times that.
+const SETTLED_LIMIT: Duration = Duration::from_mins(3);
+
+/// The installation did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster or the host failed; nothing is known of pgsteer.
+    #[error(transparent)]
+    Environment(#[from] cluster::Error),
+    /// What was installed does not do what it should. Holds what the cluster says about it.
+    #[error("what was installed does not work\n{diagnosis}")]
+    NotWorking {
+        /// What was waited for.
+        #[source]
+        missing: TimedOut,
+        /// The route, the pods, and the last lines of the controllers' logs.
+        diagnosis: String,
+    },
+}
+
+/// What installs, and where to.
+#[derive(Debug)]
+pub struct Installation<'a> {
+    /// The running cluster.
+    pub cluster: &'a Cluster,
+    /// Holds the images.
+    pub cache: &'a Cache,
+    /// This project's folder.
+    pub project: &'a Path,
+    /// Who hears of the steps.
+    pub progress: Progress,
+}
+
+impl Installation<'_> {
+    /// Installs all, and waits until the route is Settled with a primary and a replica. Doing it twice changes nothing.
+    pub async fn run(&self) -> Result<(), Error> {
+        self.images().await?;
+        let step = self
+            .progress
+            .step("install pgsteer, wait for its replicas", READY_ESTIMATE);
+        self.apply("deploy/install.yaml").await?;
+        self.wait_for_replicas().await?;
+        step.done();
+        let step = self
+            .progress
+            .step("install the PostgreSQL pair, wait until Settled", SETTLED_ESTIMATE);
+        self.apply(&format!("{EXAMPLE}/1-namespace.yaml")).await?;
+        self.secrets().await?;
+        self.apply(EXAMPLE).await?;
+        self.wait_until_settled(SETTLED_LIMIT).await?;
+        step.done();
+        Ok(())
+    }
+
+    async fn images(&self) -> Result<(), Error> {
+        let archives = cluster::write_own_images(self.cache, self.project, OWN_IMAGES, self.progress).await?;
+        let paths: Vec<PathBuf> = archives.into_iter().map(|archive| archive.path).collect();
+        let step = self.progress.step("load the images", LOAD_ESTIMATE);
+        self.cluster.load(&paths).await?;
+        step.done();
+        Ok(())
+    }
+
+    async fn apply(&self, path: &str) -> Result<(), Error> {
+        let path = self.project.join(path).display().to_string();
+        Kubectl::of(self.cluster).run(&["apply", "-f", &path], None).await?;
+        Ok(())
+    }
+
+    /// Makes the example's Secrets once: they are immutable, and the servers are born with them.
+    async fn secrets(&self) -> Result<(), Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.cluster.client(), NAMESPACE);
+        let found = secrets.get_opt("pg-tls").await;
+        if found
+            .map_err(cluster::Error::api("look for the Secret pg-tls"))?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let script = self.project.join(EXAMPLE).join("secrets.sh");
+        let printed = kubectl::run(std::process::Command::new(&script), None).await?;
+        Kubectl::of(self.cluster)
+            .run(&["apply", "-f", "-"], Some(printed))
+            .await?;
+        Ok(())
+    }
+
+    async fn wait_for_replicas(&self) -> Result<(), Error> {
+        let deployments: Api<Deployment> = Api::namespaced(self.cluster.client(), SYSTEM);
+        let waited = wait_for("the controller's replicas", READY_LIMIT, || async {
+            let found = deployments.get(CONTROLLER).await.map_err(|error| error.to_string())?;
+            let wanted = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+            let ready = found.status.and_then(|status| status.ready_replicas).unwrap_or(0);
+            if ready >= wanted {
+                Ok(())
+            } else {
+                Err(format!("{ready} of {wanted} replicas are ready"))
+            }
+        });
+        self.or_diagnosis(waited.await).await
+    }
+
+    /// Waits until the route is Settled and has a primary and a replica.
+    pub async fn wait_until_settled(&self, limit: Duration) -> Result<(), Error> {
+        let routes: Api<PostgresRoute> = Api::namespaced(self.cluster.client(), NAMESPACE);
+        let waited = wait_for("the route to be Settled", limit, || async {
+            let route = routes.get(ROUTE).await.map_err(|error| error.to_string())?;
+            unsettled(&route).map_or(Ok(()), Err)
+        });
+        self.or_diagnosis(waited.await).await
+    }
+
+    async fn or_diagnosis<T>(&self, waited: Result<T, TimedOut>) -> Result<T, Error> {
+        match waited {
+            Ok(found) => Ok(found),
+            Err(missing) => Err(Error::NotWorking {
+                missing,
+                diagnosis: Kubectl::of(self.cluster).diagnosis().await,
+            }),
+        }
+    }
+}
+
+/// What a route lacks of being Settled with a primary and a replica. `None`: nothing.
+fn unsettled(route: &PostgresRoute) -> Option<String> {
+    let Some(status) = &route.status else {
+        return Some("no status yet: no controller has looked at the route".to_owned());
+    };
+    let settled = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Settled.to_string());
+    match settled {
+        None => Some("no condition Settled yet".to_owned()),
+        Some(condition) if condition.status != "True" => Some(format!(
+            "Settled is {}: {} ({})",
+            condition.status, condition.reason, condition.message
+        )),
+        Some(_) if status.primary.is_none() => Some("there is no primary".to_owned()),
+        Some(_) if status.replicas == 0 => Some("there is no replica".to_owned()),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,100 @@
+//! kubectl, run beside the cluster's control plane, as a person would.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+
+use super::{NAMESPACE, ROUTE, SYSTEM};
+use crate::cluster::{Cluster, Error};
+
+/// An apply of the largest file takes a second; a busy host was seen to take ten.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// kubectl with every right on one cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Kubectl<'a> {
+    cluster: &'a Cluster,
+}
+
+impl<'a> Kubectl<'a> {
+    /// For this cluster.
+    pub fn of(cluster: &'a Cluster) -> Self {
+        Self { cluster }
+    }
+
+    /// Runs it to its end and returns its standard output.
+    pub async fn run(&self, args: &[&str], input: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
+        let words: Vec<String> = std::iter::once("kubectl")
+            .chain(args.iter().copied())
+            .map(str::to_owned)
+            .collect();
+        run(self.cluster.command(None, &words)?, input).await
+    }
+
+    /// What a person would look at first when the route is not as it should be. What cannot be asked is said in its place.
+    pub async fn diagnosis(&self) -> String {
+        let pods = ["get", "pods", "-A", "-o", "wide", "--show-labels"];
+        let route = ["-n", NAMESPACE, "describe", "postgresroute", ROUTE];
+        let ledger = ["-n", NAMESPACE, "get", "postgresledger", "-o", "yaml"];
+        let servers = [
+            "-n",
+            NAMESPACE,
+            "logs",
+            "-l",
+            "deployment_name=pg_ha",
+            "--prefix",
+            "--tail=15",
+        ];
+        let app = "app.kubernetes.io/name=pgsteer";
+        let controllers = ["-n", SYSTEM, "logs", "-l", app, "--prefix", "--tail=20"];
+        let mut told = String::new();
+        for args in [&pods[..], &route, &ledger, &servers, &controllers] {
+            let said = match self.run(args, None).await {
+                Ok(out) => String::from_utf8_lossy(&out).into_owned(),
+                Err(error) => error.to_string(),
+            };
+            told.push_str(&format!("--- kubectl {}\n{said}\n", args.join(" ")));
+        }
+        told
+    }
+}
+
+/// Runs a command to its end and returns its standard output; a failure's error holds what it said.
+pub(super) async fn run(command: Command, input: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let failed = |status: String, said: &[u8]| Error::Command {
+        command: line.clone(),
+        status,
+        said: String::from_utf8_lossy(said).trim_end().to_owned(),
+    };
+    let mut command = tokio::process::Command::from(command);
+    command
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command
+        .spawn()
+        .map_err(|source| Error::NoSuchProgram { program, source })?;
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        // A command that ends before it has read its input says why through its status.
+        stdin.write_all(&input).await.ok();
+    }
+    let output = match tokio::time::timeout(LIMIT, child.wait_with_output()).await {
+        Ok(ended) => ended.map_err(|error| failed(error.to_string(), &[]))?,
+        Err(_elapsed) => {
+            return Err(failed(
+                format!("stopped after {}", humantime::format_duration(LIMIT)),
+                &[],
+            ));
+        }
+    };
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(failed(output.status.to_string(), &output.stderr))
+    }
+}

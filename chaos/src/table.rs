@@ -1,0 +1,128 @@
+//! The live table: what happens, line by line, and on a terminal how things stand, redrawn below.
+
+use std::io::{IsTerminal, Write};
+
+use crate::host_time::HostTime;
+use crate::timeline::{Entry, Happening, ServiceOf, World};
+use crate::workload::Kind;
+
+/// Where the table is shown.
+pub struct Screen {
+    out: Box<dyn Write + Send>,
+    /// Redraws in place; otherwise only lines are written.
+    is_terminal: bool,
+    world: World,
+    began: Option<HostTime>,
+    /// Lines of the table that stand on the terminal now.
+    drawn: usize,
+}
+
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen").finish_non_exhaustive()
+    }
+}
+
+impl Screen {
+    /// Standard output.
+    pub fn of_standard_output() -> Self {
+        let out = std::io::stdout();
+        let is_terminal = out.is_terminal();
+        Self::new(Box::new(out), is_terminal)
+    }
+
+    /// Anything that can be written to.
+    pub fn new(out: Box<dyn Write + Send>, is_terminal: bool) -> Self {
+        Self {
+            out,
+            is_terminal,
+            world: World::default(),
+            began: None,
+            drawn: 0,
+        }
+    }
+
+    /// Shows what has been added to the history since the last time.
+    pub fn show(&mut self, added: &[Entry]) {
+        let mut text = String::new();
+        for entry in added {
+            let began = *self.began.get_or_insert(entry.at);
+            if let Some(line) = line_of(&entry.what, &self.world) {
+                text.push_str(&format!("{:>9} ms  {line}\n", entry.at.millis_since(began)));
+            }
+            self.world.take(&entry.what);
+        }
+        if self.is_terminal {
+            // Up to the first line of the table, and away with it.
+            let erase = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
+            let table = table(&self.world);
+            self.drawn = table.len();
+            text = format!("{erase}{text}{}\n", table.join("\n"));
+        }
+        // A terminal that is gone is no reason to stop.
+        self.out.write_all(text.as_bytes()).ok();
+        self.out.flush().ok();
+    }
+}
+
+/// What is worth a line of its own: everything but clients' answers that are like the one before.
+fn line_of(what: &Happening, before: &World) -> Option<String> {
+    match what {
+        Happening::Did(what) => Some(format!("* {what}")),
+        Happening::Role { pod, role } => Some(format!("label       {pod}: {}", word(role.as_deref()))),
+        Happening::PodGone { pod } => Some(format!("pod gone    {pod}")),
+        Happening::Endpoints { name, addresses } => {
+            let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+            Some(format!("endpoints   {}: {}", of(*name), word(Some(&addresses.join(" ")))))
+        }
+        Happening::Leader { holder } => Some(format!("leader      {}", word(holder.as_deref()))),
+        Happening::Client { kind, line } => {
+            let mut after = World::default();
+            after.clients.extend(before.clients.get(kind).map(|tally| (*kind, tally.clone())));
+            after.take(what);
+            let last = |world: &World| world.clients.get(kind).and_then(|tally| tally.last.clone());
+            let (was, is) = (last(before), last(&after));
+            if was == is && before.clients.contains_key(kind) {
+                return None;
+            }
+            let said = match (&is, &line.outcome) {
+                (Some((address, timeline)), _) => format!("answered by {address} on timeline {timeline}"),
+                (None, crate::workload::Outcome::Failed { error }) => error.clone(),
+                (None, _) => String::new(),
+            };
+            Some(format!("{}      {said}", if *kind == Kind::Write { "writes" } else { "reads " }))
+        }
+    }
+}
+
+fn table(world: &World) -> Vec<String> {
+    let mut lines = vec![String::new(), format!("  leader   {}", word(world.leader.as_deref()))];
+    for (pod, role) in &world.roles {
+        lines.push(format!("  pod      {pod:<28} {}", word(role.as_deref())));
+    }
+    for (name, addresses) in &world.endpoints {
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        lines.push(format!("  {}   {}", of(*name), word(Some(&addresses.join(" ")))));
+    }
+    for (kind, tally) in &world.clients {
+        let word = if *kind == Kind::Write { "writes" } else { "reads " };
+        let by = tally.last.as_ref().map_or_else(
+            || "failing now".to_owned(),
+            |(address, timeline)| format!("by {address} on timeline {timeline}"),
+        );
+        lines.push(format!("  {word}   {} answered, {} failed, {by}", tally.answered, tally.failed));
+    }
+    lines
+}
+
+fn of(name: ServiceOf) -> &'static str {
+    match name {
+        ServiceOf::Writes => "write Service",
+        ServiceOf::Reads => "read Service ",
+    }
+}
+
+/// A word, or a dash for nothing.
+fn word(text: Option<&str>) -> &str {
+    text.filter(|text| !text.is_empty()).unwrap_or("-")
+}

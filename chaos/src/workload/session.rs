@@ -1,0 +1,132 @@
+//! One session with a PostgreSQL server, over TLS with the server's certificate checked.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::task::JoinSet;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How to log in.
+#[derive(Clone)]
+pub struct Login {
+    /// The name that the server's certificate must carry; looked up unless `address` is given.
+    pub host: String,
+    /// Where to connect instead of where the name leads.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// The role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// The password.
+    pub password: Vec<u8>,
+    /// Whom to believe.
+    pub tls: Tls,
+}
+
+/// Certificate authorities to believe, ready for use.
+#[derive(Clone)]
+pub struct Tls(MakeRustlsConnect);
+
+/// The certificate authority cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadAuthority {
+    /// It is not PEM with a certificate in it.
+    #[error("the certificate authority is not sound PEM")]
+    Pem(#[source] pem::Error),
+    /// The TLS library refuses it.
+    #[error("the certificate authority cannot be used")]
+    Refused(#[source] rustls::Error),
+}
+
+/// A session that is logged in. It ends when dropped.
+pub struct Session {
+    client: Client,
+    _driver: JoinSet<Result<(), tokio_postgres::Error>>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Believes the authorities of a PEM text.
+    pub fn from_pem(authority: &[u8]) -> Result<Self, BadAuthority> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authority) {
+            let certificate = certificate.map_err(BadAuthority::Pem)?;
+            roots.add(certificate).map_err(BadAuthority::Refused)?;
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(BadAuthority::Refused)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(MakeRustlsConnect::new(config)))
+    }
+}
+
+impl Session {
+    /// Connects and logs in. `limit` bounds the TCP connection alone: a caller that needs more puts a deadline around it.
+    pub async fn open(login: &Login, limit: Duration) -> Result<Self, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&login.host)
+            .port(login.port)
+            .user(&login.user)
+            .dbname(&login.database)
+            .password(&login.password)
+            .application_name("chaos")
+            .ssl_mode(SslMode::Require)
+            .connect_timeout(limit);
+        if let Some(address) = login.address {
+            config.hostaddr(address);
+        }
+        let (client, connection) = config.connect(login.tls.0.clone()).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        Ok(Self {
+            client,
+            _driver: driver,
+        })
+    }
+
+    /// Runs one statement and returns the rows of its answer, once the server has committed it.
+    pub async fn query(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, tokio_postgres::Error> {
+        let messages = self.client.simple_query(sql).await?;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+}
+
+/// An error with all its causes in one line: the database's own message is a cause.
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
