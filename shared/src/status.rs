@@ -108,3 +108,70 @@ impl fmt::Display for ConditionType {
         fmt::Debug::fmt(self, f)
     }
 }
+
+/// Why a condition is as it is, and what an Event is about: the one list of all reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Nothing is wrong.
+    AsExpected,
+    /// Another, older route selects one of the pods.
+    PodClaimedTwice,
+    /// The workload that owns a pod selects by the role label.
+    OwnerSelectsRoleLabel,
+    /// The workload that owns a pod cannot be read.
+    OwnerUnreadable,
+    /// It is not clear which container runs PostgreSQL.
+    ContainerUnclear,
+    /// The route's podSelector picks no pod.
+    NoPods,
+    /// Something is being changed, or is about to be.
+    Moving,
+    /// No server can be primary.
+    NoEligibleServer,
+    /// Several servers take writes; one of them is primary.
+    SeveralWritable,
+    /// Several servers take writes, and only a person can tell which is the right one.
+    PersonMustChoose,
+    /// No server replies.
+    NoReply,
+    /// A person paused the route.
+    Paused,
+    /// A Service does not exist.
+    ServiceMissing,
+    /// A Service is of type `ExternalName`.
+    ServiceExternal,
+    /// A Service selects something else than the route needs.
+    ServiceSelectsOtherwise,
+    /// The write Service is headless.
+    ServiceHeadless,
+    /// The write Service has internalTrafficPolicy Local.
+    ServiceLocal,
+    /// The write Service publishes addresses that are not ready.
+    ServicePublishesNotReady,
+    /// A server, or a Secret, does not let the probe look.
+    ProbeBarred,
+    /// Somebody else keeps changing the role label.
+    ChangedByOthers,
+    /// There is no mark, and it is not clear which server is the right one.
+    FirstPrimaryUnclear,
+    /// A server belongs to another cluster, or to a history that was not chosen.
+    OtherHistory,
+    /// A server takes writes but is not eligible.
+    StaleServer,
+    /// A pod got the primary role.
+    PrimaryGranted,
+    /// A pod lost the primary role.
+    PrimaryWithdrawn,
+    /// The workload's pod template carries the role label.
+    TemplateCarriesRole,
+    /// A person's word was carried out, or cannot be.
+    AcceptRefused,
+    /// The API server, or an admission webhook, refuses a write.
+    WriteRefused,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

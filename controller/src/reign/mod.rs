@@ -169,6 +169,7 @@ async fn govern(context: &Arc<Context>, reign: Reign) {
         return;
     };
     if !fence::outrank(context, &stores).await {
+        context.election.step_down(StepDown::Zombie, ZOMBIE_PAUSE).await;
         return;
     }
     let (out, seen) = mpsc::channel(SIGHTINGS_MAX);

@@ -121,7 +121,10 @@ pub(crate) fn differs_in_words_only(new: &PostgresRouteStatus, old: &PostgresRou
     let wordless = |status: &PostgresRouteStatus| {
         let mut status = status.clone();
         status.members.iter_mut().for_each(|member| member.why.clear());
-        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
+        status
+            .conditions
+            .iter_mut()
+            .for_each(|condition| condition.message.clear());
         status
     };
     new != old && wordless(new) == wordless(old)

@@ -128,23 +128,25 @@ pub(crate) fn role_moved(
     let Some(route) = scope.routes.get(&key.namespace, &key.name, now) else {
         return;
     };
-    let (context, key) = (Arc::clone(context), key.clone());
+    let warning = false;
+    tell(context, reports, key, &route, vec![Notice { warning, reason, note }]);
+}
+
+/// Publishes Events about a route.
+pub(crate) fn tell(
+    context: &Arc<Context>,
+    reports: &mut JoinSet<Reported>,
+    key: &RouteKey,
+    route: &Arc<PostgresRoute>,
+    notices: Vec<Notice>,
+) {
+    if notices.is_empty() {
+        return;
+    }
+    let (context, key, route) = (Arc::clone(context), key.clone(), Arc::clone(route));
     reports.spawn(async move {
-        publish(
-            &context,
-            &route,
-            &[Notice {
-                warning: false,
-                reason,
-                note,
-            }],
-        )
-        .await;
-        Reported {
-            route: key,
-            written: None,
-            status: false,
-        }
+        publish(&context, &route, &notices).await;
+        Reported { route: key, written: None, status: false }
     });
 }
 

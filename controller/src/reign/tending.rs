@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
 };
 use kube::ResourceExt;
-use shared::{role::Role, route::PostgresRoute, term::Term};
+use shared::{role::Role, route::PostgresRoute, status::Reason, term::Term};
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinSet},
@@ -25,6 +25,7 @@ use super::{
     observe::{self, Known},
     owners::{self, Owner},
     prober::{self, Assignment, Seen},
+    record::Notice,
     report::{self, Reported},
     stores::{SERVICE_OF_SLICE, Scope},
     turn::{self, Done},
@@ -35,6 +36,7 @@ use crate::{
     decide::{Action, Finding, LabelState, Observed, Plan, PodKey, Policy, Verdict, decide},
     metrics::RouteState,
     sighting::Sightings,
+    stamp::StampState,
     writer::{LabelWrite, Written},
 };
 
@@ -63,6 +65,8 @@ pub(crate) struct Tended {
     conflicts: u32,
     backoff: Duration,
     not_before: Tick,
+    /// Pods, by uid, whose template was complained about.
+    told_of_template: BTreeSet<String>,
     /// What the API server last refused.
     refused: Option<String>,
     /// What the last turn said, to say only what is new.
@@ -97,6 +101,7 @@ impl Tended {
             conflicts: 0,
             backoff: BACKOFF_MIN,
             not_before: now,
+            told_of_template: BTreeSet::new(),
             refused: None,
             last_verdict: None,
         }
@@ -250,6 +255,7 @@ impl Government {
         let observed = observe::observe(&known, &mut tended.memory);
         // decide (pure)
         let plan = decide(&observed, &Policy::of(&scene.route.spec));
+        self.tell_of_templates(key, &scene, &observed);
         self.follow(
             key,
             scene,
@@ -258,6 +264,30 @@ impl Government {
             ledger.map(|ledger| ledger.spec.clone()),
             term,
         );
+    }
+
+    /// Labels that pods were born with are taken off; whoever wrote the template should know. Each pod is told about once.
+    fn tell_of_templates(&mut self, key: &RouteKey, scene: &Scenery, observed: &Observed) {
+        let label = &scene.route.spec.role_label;
+        let Some(tended) = self.routes.get_mut(key) else { return };
+        tended.told_of_template.retain(|uid| observed.pods.keys().any(|pod| pod.uid == *uid));
+        let mut notices = Vec::new();
+        for pod in &scene.pods {
+            let key = observe::key_of(pod);
+            let born_with = observed.pods.get(&key).is_some_and(|view| {
+                view.stamp == StampState::Absent && view.label != LabelState::Absent
+            });
+            let Some(Owner::Read(owner)) = self.owners.of(pod) else { continue };
+            if born_with && owner.template.contains(label) && tended.told_of_template.insert(key.uid) {
+                let note = format!(
+                    "pod {} was born with the label {label:?} from the template of {}: a role has to be earned, so the label \
+                     is taken off. Remove it from the template",
+                    key.name, owner.name
+                );
+                notices.push(Notice { warning: true, reason: Reason::TemplateCarriesRole, note });
+            }
+        }
+        report::tell(&self.context, &mut self.reports, key, &scene.route, notices);
     }
 
     /// Acts on a plan: writes go out, the report follows.
