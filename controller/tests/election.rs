@@ -13,7 +13,11 @@
     reason = "here the tests themselves are somebody else who writes Leases"
 )]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use chaos::{
     cluster::{ControlPlane, process::Process},
@@ -34,10 +38,7 @@ use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use shared::term::Term;
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 const NAMESPACE: &str = "default";
@@ -405,22 +406,22 @@ async fn nobody_writes_while_the_api_server_is_frozen_and_then_a_new_reign_begin
     let reign = candidate.leads().await;
     let api_server = process(directory, "kube-apiserver");
     assert!(api_server.signal(Signal::STOP).unwrap());
-    let until = wait_for("the last renewal to be answered", LIMIT, || async {
-        let before = candidate.reign().map(|reign| reign.until);
-        sleep(TTL / 5).await;
-        let after = candidate.reign().map(|reign| reign.until);
-        if before == after {
-            Ok(before.unwrap())
-        } else {
-            Err(format!("renewed until {after:?}"))
+    let last = Mutex::new(reign.until);
+    let over = wait_for("the reign to end", LIMIT, || async {
+        match candidate.reign() {
+            Some(reign) => {
+                *last.lock().unwrap() = reign.until;
+                Err(format!("it reigns until {:?}", reign.until))
+            }
+            None => Ok(BootClock.now()),
         }
     });
-    let until = until.await.unwrap();
-    timeout(LIMIT, reign.lost.cancelled()).await.expect("the reign ends");
-    let late = BootClock.now().since(until);
+    let (over, until) = (over.await.unwrap(), *last.lock().unwrap());
+    assert!(reign.lost.is_cancelled() && !candidate.may_write());
     assert!(
-        !candidate.may_write() && BootClock.now() >= until && late <= SLACK,
-        "ended {late:?} late"
+        over >= until && over.since(until) <= SLACK,
+        "ended {:?} late",
+        over.since(until)
     );
     assert!(api_server.signal(Signal::CONT).unwrap());
     let next = candidate.reigns_beyond(reign.number).await;

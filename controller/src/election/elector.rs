@@ -20,7 +20,7 @@ use tower::{BoxError, Service};
 use tracing::{debug, info, warn};
 
 use super::{
-    attempt::{Contender, Outcome},
+    attempt::{Contender, Failure, Outcome},
     cas::{Intent, LeaseCas},
     handle::{COMMANDS_MAX, Command, Handle, RaiseError},
     leadership::{Extension, Reign, permit},
@@ -40,6 +40,9 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 /// Lease by hand, or takes it, can win one.
 const TRIES_MAX: usize = 3;
 
+/// Of the attempts that fail in a row, the first and then one in so many is a warning: at the default ttl one in ten seconds.
+const FAILURES_PER_WARNING: u32 = 40;
+
 /// A watch is read for this much longer than the API server is asked to keep it.
 const WATCH_GRACE: Duration = Duration::from_secs(10);
 
@@ -53,6 +56,8 @@ pub struct Elector {
     commands: mpsc::Receiver<Command>,
     /// Reigns so far.
     reigns: u64,
+    /// Attempts that came to nothing, in a row.
+    failures: u32,
     /// The next attempt, if nothing happens.
     due: Tick,
     /// No attempt before this, whatever happens: the pause after one that came to nothing.
@@ -84,7 +89,9 @@ impl Elector {
         };
         let deadline = settings.attempt_deadline();
         let silence = Duration::from_secs(lease_watch::WATCH_SECONDS.into()) + WATCH_GRACE;
-        let lease = bounded(config.clone(), deadline, deadline);
+        // A connection rests between two attempts, for as long as one may take: one that is given up at that very moment fails the
+        // next attempt. A dead one is given up after the first attempt that it failed.
+        let lease = bounded(config.clone(), deadline, deadline * 2);
         let watch = bounded(config, deadline, silence);
         let lease = ClientBuilder::try_from(lease).map_err(failed)?;
         let watch = ClientBuilder::try_from(watch).map_err(failed)?.build();
@@ -145,6 +152,7 @@ impl Elector {
             state,
             commands,
             reigns: 0,
+            failures: 0,
             due,
             earliest: due,
         };
@@ -215,18 +223,29 @@ impl Elector {
         let now = self.clock.now();
         self.due = (asked + self.settings.renew_every()).max(now);
         self.earliest = now + ATTEMPT_PAUSE;
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.failures = 0;
+        }
         match (outcome, reign) {
             (Outcome::Ours(term), Some(reign)) => self.prolong(&reign, term, until),
             (Outcome::Ours(term), None) => self.begin(intent, term, until),
             (Outcome::Theirs(holder), _) => self.state.follow(holder),
             (Outcome::Conflict, _) => self.due = now,
-            (Outcome::Failed(error), reign) => {
-                let (error, lease) = (Chain(&error), self.settings.lease_name());
-                warn!(%error, leading = reign.is_some(), lease, "election attempt failed");
-                self.earliest = now + self.settings.retry_after();
-                self.due = self.earliest;
-            }
+            (Outcome::Failed(error), reign) => self.failed(&error, reign.is_some(), now),
         }
+    }
+
+    /// Nothing is known. While the API server is away this comes four times a second or so: one line in forty will do.
+    fn failed(&mut self, error: &Failure, leading: bool, now: Tick) {
+        self.earliest = now + self.settings.retry_after();
+        self.due = self.earliest;
+        let (error, lease, failures) = (Chain(error), self.settings.lease_name(), self.failures);
+        if failures.is_multiple_of(FAILURES_PER_WARNING) {
+            warn!(%error, leading, lease, failures, "election attempt failed");
+        } else {
+            debug!(%error, leading, lease, failures, "election attempt failed");
+        }
+        self.failures = failures.saturating_add(1);
     }
 
     /// The Lease is still ours. If its term is not the one that we reign under, it was made anew or edited: that ends the reign,
