@@ -1,5 +1,7 @@
 //! The HTTP endpoint of one process: `/livez`, `/readyz`, `/metrics`. It reads only, and tells nothing secret.
 
+mod door;
+
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use axum::{
@@ -13,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{health::Health, metrics::Metrics};
+use door::{Door, GUESTS_MAX, STAY_MAX};
 
 /// What `/metrics` answers with; Prometheus asks for it by this name.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -61,7 +64,7 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/metrics", get(scrape))
             .with_state(Sources { health, metrics });
-        axum::serve(self.listener, routes)
+        axum::serve(Door::new(self.listener, GUESTS_MAX, STAY_MAX), routes)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     }

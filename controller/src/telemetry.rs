@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A collector that is away, slow or refuses costs spans and nothing else: the queue drops what does not fit, and what
-//! OpenTelemetry has to say about it is logged at most once a minute.
+//! the library has to say about it is logged at most once a minute.
 
 mod line;
 mod quiet;

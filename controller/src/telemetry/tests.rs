@@ -7,6 +7,10 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter as Exporter},
 };
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 use tracing::{error, info, info_span};
 
 use super::*;
@@ -115,18 +119,53 @@ fn a_line_in_a_span_that_is_not_exported_names_the_one_around_it() {
 }
 
 #[test]
-fn complaints_about_the_collector_are_logged_once_a_minute_and_others_always() {
+fn a_librarys_complaints_are_logged_once_a_minute_and_others_always() {
     let clock = Arc::new(ManualClock::default());
     let (lines, _) = record(LogFormat::Text, &clock, || {
         for second in 0..90 {
             error!(target: "opentelemetry_sdk", second, "export failed");
+            error!(target: "kube_client::client::builder", second, "request failed");
             clock.advance(Duration::from_secs(1));
         }
-        info!("first");
-        info!("second");
+        for _ in 0..3 {
+            error!("ours");
+            info!(target: "kube_client::config", "not a complaint");
+        }
     });
-    let complaints = lines.iter().filter(|line| line.contains("export failed")).count();
-    assert_eq!((complaints, lines.len()), (2, 4), "{lines:?}");
+    let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    let counts = ["export failed", "request failed", "ours", "not a complaint"].map(count);
+    assert_eq!(counts, [2, 2, 3, 3], "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_go_out_to_the_collector_with_the_name_of_the_process() {
+    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let provider = provider(processor(endpoint).unwrap(), "pod_0000002a".to_owned());
+    let clock: Arc<dyn Clock> = Arc::new(crate::clock::BootClock);
+    let export = subscriber(
+        LogFormat::Text,
+        EnvFilter::new("off"),
+        (io::sink, false),
+        Some(&provider),
+        clock,
+    );
+    tracing::subscriber::with_default(export, || info_span!("switch").in_scope(|| ()));
+    // As much of HTTP/2 as a client needs to send its first request: the server's empty SETTINGS.
+    let (mut stream, _) = collector.accept().await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut sent = Vec::new();
+    let has = |sent: &[u8], words: &str| sent.windows(words.len()).any(|window| window == words.as_bytes());
+    let wanted = ["switch", SERVICE, "service.instance.id", "pod_0000002a"];
+    while !wanted.iter().all(|words| has(&sent, words)) {
+        let read = tokio::time::timeout(EXPORT_MAX * 5, stream.read_buf(&mut sent)).await;
+        let read = read.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&sent)));
+        assert!(
+            read.unwrap() > 0,
+            "the exporter hung up: {}",
+            String::from_utf8_lossy(&sent)
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
