@@ -18,7 +18,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::{ledger::PostgresLedger, route::PostgresRoute};
 use world::{Scene, Way, World, primary};
 
@@ -144,15 +144,33 @@ async fn a_role_from_the_pod_template_is_not_earned(world: &World) {
     let b = a.standby(Setup::default()).await.unwrap();
     let (ip_a, _) = scene.way_to(&a).await;
     let (ip_b, _) = scene.way_to(&b).await;
-    scene
-        .pod("a", "n1", ip_a, json!({ "labels": { "role": "replica" } }))
-        .await;
-    scene
-        .pod("b", "n2", ip_b, json!({ "labels": { "role": "primary" } }))
-        .await;
+    let owner = replica_set(&scene, &json!({ "app": "db" }), &json!({ "app": "db", "role": "primary" })).await;
+    let born = json!({ "labels": { "role": "primary" }, "ownerReferences": owner });
+    scene.pod("a", "n1", ip_a, json!({ "labels": { "role": "replica" } })).await;
+    scene.pod("b", "n2", ip_b, born).await;
     scene.route("db").await;
     scene.control();
     scene.roles(&[("a", Some("primary")), ("b", Some("replica"))]).await;
+    let note = scene.event("TemplateCarriesRole").await;
+    assert!(note.contains("pod b") && note.contains("ReplicaSet set"), "{note}");
+}
+
+/// A ReplicaSet, as the owner of pods.
+async fn replica_set(scene: &Scene, selector: &Value, template: &Value) -> Value {
+    let set: ReplicaSet = scene
+        .create(json!({
+            "metadata": { "name": "set" },
+            "spec": {
+                "replicas": 1,
+                "selector": { "matchLabels": selector },
+                "template": {
+                    "metadata": { "labels": template },
+                    "spec": { "containers": [{ "name": "postgres", "image": "none" }] },
+                },
+            },
+        }))
+        .await;
+    json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "set", "uid": set.uid(), "controller": true }])
 }
 
 async fn a_wrong_password_changes_no_label_and_is_mended_without_a_restart(world: &World) {
@@ -228,22 +246,7 @@ async fn a_workload_that_selects_by_the_role_is_left_alone(world: &World) {
     let a = primary().await;
     let (ip_a, _) = scene.way_to(&a).await;
     let labels = json!({ "app": "db", "role": "primary" });
-    let set: ReplicaSet = scene
-        .create(json!({
-            "metadata": { "name": "set" },
-            "spec": {
-                "replicas": 1,
-                "selector": { "matchLabels": labels },
-                "template": {
-                    "metadata": { "labels": labels },
-                    "spec": { "containers": [{ "name": "postgres", "image": "none" }] },
-                },
-            },
-        }))
-        .await;
-    let owner = json!([{
-        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "set", "uid": set.uid(), "controller": true,
-    }]);
+    let owner = replica_set(&scene, &labels, &labels).await;
     scene
         .pod("a", "n1", ip_a, json!({ "labels": labels, "ownerReferences": owner }))
         .await;

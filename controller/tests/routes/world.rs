@@ -25,7 +25,10 @@ use controller::{
     reign::{Context, lead},
 };
 use k8s_openapi::{
-    api::core::v1::{Namespace, Pod, Secret, Service},
+    api::{
+        core::v1::{Namespace, Pod, Secret, Service},
+        events::v1::Event,
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -320,6 +323,18 @@ impl Scene {
                 Some(found) if found.status == status && found.reason == reason => Ok(found.message.clone()),
                 other => Err(format!("it is {other:?}")),
             }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Waits for an Event of this reason, and gives its note.
+    pub(crate) async fn event(&self, reason: &str) -> String {
+        wait_for(&format!("an Event {reason}"), LIMIT, async || {
+            let events = self.api::<Event>().list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
+            let reasons: Vec<_> = events.items.iter().filter_map(|event| event.reason.clone()).collect();
+            let found = events.items.into_iter().find(|event| event.reason.as_deref() == Some(reason));
+            found.and_then(|event| event.note).ok_or_else(|| format!("there are {reasons:?}"))
         })
         .await
         .unwrap()
