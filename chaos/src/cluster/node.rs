@@ -20,8 +20,8 @@ use super::volume::{self, Volume};
 use super::{Error, containerd, host, import, kube_proxy, kubelet};
 use crate::wait::wait_for;
 
-/// Mounting takes milliseconds and containerd starts within a second; a busy host was seen to take ten times that.
-const PREPARE_LIMIT: Duration = Duration::from_mins(1);
+/// Mounting takes milliseconds and containerd starts within a second, within ten on a busy host. Only a hang waits this long.
+const PREPARE_LIMIT: Duration = Duration::from_mins(3);
 
 /// A node in the making, or made: its names and where its files are.
 #[derive(Debug, Clone)]
