@@ -46,6 +46,9 @@ const NAMESPACE: &str = "default";
 /// The shortest that is allowed: these tests wait for it often.
 const TTL: Duration = Duration::from_secs(2);
 
+/// With this one a candidate looks every four seconds by itself: whoever is faster was told by the watch.
+const LONG_TTL: Duration = Duration::from_secs(20);
+
 /// Far beyond what anything here takes, on a host that builds something else beside it.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -84,8 +87,12 @@ impl Arena {
     }
 
     fn candidate(&self, number: u32) -> Candidate {
+        self.candidate_for(number, TTL)
+    }
+
+    fn candidate_for(&self, number: u32, ttl: Duration) -> Candidate {
         let identity = identity("pgsteer", number);
-        let settings = Settings::new(NAMESPACE, &*self.name, &*identity, TTL).unwrap();
+        let settings = Settings::new(NAMESPACE, &*self.name, &*identity, ttl).unwrap();
         let (elector, handle) = Elector::new(self.config.clone(), settings, Arc::new(BootClock)).unwrap();
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(elector.run(stop.clone()));
@@ -279,7 +286,7 @@ async fn an_hour_of_skew_neither_hurries_nor_delays_a_takeover(arena: Arena, ske
 
 async fn a_leader_that_terminates_is_followed_at_once(arena: Arena) {
     arena.make(free()).await;
-    let mut candidates: Vec<Candidate> = (0..3).map(|number| arena.candidate(number)).collect();
+    let mut candidates: Vec<Candidate> = (0..3).map(|number| arena.candidate_for(number, LONG_TTL)).collect();
     let (mut gaps, mut before) = (Vec::new(), Term(0));
     for number in 3..13 {
         let (leader, reign) = first_of(&candidates).await;
@@ -291,7 +298,7 @@ async fn a_leader_that_terminates_is_followed_at_once(arena: Arena) {
         leader.terminates().await;
         let (_, next) = first_of(&candidates).await;
         gaps.push(next.began.since(asked));
-        candidates.push(arena.candidate(number));
+        candidates.push(arena.candidate_for(number, LONG_TTL));
     }
     gaps.sort();
     println!("from SIGTERM to the next leader: {gaps:?}");
