@@ -28,6 +28,12 @@ mod random;
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_choice;
+#[cfg(test)]
+mod tests_grant;
+#[cfg(test)]
+mod tests_stories;
 
 pub use eligible::Ineligible;
 pub use observed::{Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView};
