@@ -168,6 +168,7 @@ impl Session {
             if let Some(report) = self.question_once().await? {
                 return Ok(report);
             }
+            tracing::debug!("a promotion fell into the answer, asking again");
         }
         Err(ProbeError::Answer {
             reason: format!("in_hot_standby and pg_is_in_recovery() differ {ASKED_MAX} times"),
