@@ -1,13 +1,10 @@
 //! A small world of pods for the tests of a decision: built line by line, seen again as time goes on, and changed as `apply`
 //! would change it.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+mod pod;
 
-use probe::{Evidence, Receiver, Report, Standing, UnixMicros};
+use std::{fmt::Write as _, time::Duration};
+
 use shared::{
     ledger::{DataIdentity, DataKind, Mark, PostgresLedgerSpec},
     role::Role,
@@ -16,14 +13,13 @@ use shared::{
     wal::{Lsn, SystemIdentifier, Timeline},
 };
 
-use super::{
-    Action, Container, LabelState, LedgerView, Lifecycle, Observed, Plan, PodKey, PodView, Policy, ReignView, decide,
-};
+use super::{Action, LabelState, LedgerView, Observed, Plan, PodKey, PodView, Policy, ReignView, decide};
 use crate::{
     clock::Tick,
-    sighting::{Sighting, Sightings, Via},
+    sighting::{Sighting, Via},
     stamp::{Holder, Stamp, StampState},
 };
+pub(super) use pod::{Pod, Saw};
 
 /// The reign that decides in every test.
 pub(super) const TERM: Term = Term(7);
@@ -31,9 +27,6 @@ const HOLDER: Holder = Holder(0xaaaa_aaaa);
 
 /// The cluster that every server belongs to unless a test says otherwise.
 pub(super) const SYSTEM: SystemIdentifier = SystemIdentifier(7_300_000_000_000_000_001);
-
-/// How old a sighting is when nothing is said about it.
-const JUST_NOW: Duration = Duration::from_millis(50);
 
 /// More turns than a route may ever take to come to rest.
 const TURNS_BOUND: usize = 12;
@@ -44,238 +37,6 @@ pub(super) fn lsn(text: &str) -> Lsn {
 
 pub(super) const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
-}
-
-/// What a probe of a server may meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Saw {
-    Writable(u32, Lsn),
-    InRecovery(u32, Lsn),
-    Down,
-    Starting,
-    Silent,
-    Barred,
-    Unclear,
-}
-
-impl Saw {
-    fn evidence(self) -> Evidence {
-        match self {
-            Self::Writable(..) => Evidence::Writable,
-            Self::InRecovery(..) => Evidence::InRecovery,
-            Self::Down => Evidence::Down,
-            Self::Starting => Evidence::Starting,
-            Self::Silent => Evidence::Silent,
-            Self::Barred => Evidence::Barred,
-            Self::Unclear => Evidence::Unclear,
-        }
-    }
-}
-
-/// A pod in the making.
-#[derive(Debug, Clone)]
-pub(super) struct Pod {
-    pub(super) view: PodView,
-    pub(super) system: SystemIdentifier,
-    pub(super) postmaster_started: i64,
-    now: Tick,
-}
-
-impl Pod {
-    fn new(name: &str, now: Tick, began: Tick) -> Self {
-        let place = name.bytes().next().unwrap_or_default() - b'a' + 1;
-        Self {
-            view: PodView {
-                node: Some(format!("n{place}")),
-                ip: Some(address(place)),
-                resource_version: "1".to_owned(),
-                lifecycle: Lifecycle::Alive,
-                container: Container::Running { since_micros: 0 },
-                excluded: false,
-                label: LabelState::Absent,
-                stamp: StampState::Known(ours(0)),
-                data: claim(name),
-                unknown: false,
-                out_of_write_since: Some(began),
-                repair_not_before: None,
-                sightings: Sightings::default(),
-            },
-            system: SYSTEM,
-            postmaster_started: 1_000_000,
-            now,
-        }
-    }
-
-    pub(super) fn report(&self, standing: Standing, timeline: u32, lsn: Lsn) -> Report {
-        Report {
-            standing,
-            system_identifier: self.system,
-            timeline: Timeline(timeline),
-            lsn,
-            postmaster_started: UnixMicros(self.postmaster_started),
-            data_directory: None,
-            hot_standby_reported: true,
-            receiver: None,
-            server_version_num: 150_014,
-        }
-    }
-
-    /// Records one sighting, `age` old. Call it in the order of time.
-    pub(super) fn saw(mut self, via: Via, age: Duration, saw: Saw) -> Self {
-        let report = match saw {
-            Saw::Writable(timeline, lsn) => Some(self.report(Standing::Writable, timeline, lsn)),
-            Saw::InRecovery(timeline, lsn) => Some(self.report(Standing::InRecovery, timeline, lsn)),
-            Saw::Down | Saw::Starting | Saw::Silent | Saw::Barred | Saw::Unclear => None,
-        };
-        self.record(via, age, saw.evidence(), report);
-        self
-    }
-
-    fn record(&mut self, via: Via, age: Duration, evidence: Evidence, report: Option<Report>) {
-        let sighting = Sighting {
-            at: self.now - age,
-            ip: self.view.ip.unwrap_or(address(99)),
-            evidence,
-            report,
-            reply: !matches!(evidence, Evidence::Silent),
-            detail: String::new(),
-        };
-        self.view.sightings.record(via, sighting);
-    }
-
-    pub(super) fn writable(self, timeline: u32, at: &str) -> Self {
-        self.saw(Via::Fresh, JUST_NOW, Saw::Writable(timeline, lsn(at)))
-    }
-
-    pub(super) fn in_recovery(self, timeline: u32, at: &str) -> Self {
-        self.saw(Via::Fresh, JUST_NOW, Saw::InRecovery(timeline, lsn(at)))
-    }
-
-    pub(super) fn down(self) -> Self {
-        self.saw(Via::Fresh, JUST_NOW, Saw::Down)
-    }
-
-    pub(super) fn starting(self) -> Self {
-        self.saw(Via::Fresh, JUST_NOW, Saw::Starting)
-    }
-
-    pub(super) fn silent(self) -> Self {
-        self.saw(Via::Fresh, JUST_NOW, Saw::Silent)
-    }
-
-    pub(super) fn barred(self) -> Self {
-        self.saw(Via::Fresh, JUST_NOW, Saw::Barred)
-    }
-
-    pub(super) fn unclear(self) -> Self {
-        self.saw(Via::Fresh, JUST_NOW, Saw::Unclear)
-    }
-
-    /// It was writable that long ago; what it is now is said next.
-    pub(super) fn was_writable(self, age: Duration, timeline: u32, at: &str) -> Self {
-        self.saw(Via::Fresh, age, Saw::Writable(timeline, lsn(at)))
-    }
-
-    /// A standby whose WAL receiver had less at the first of two moments than at the second.
-    pub(super) fn receiving(mut self, timeline: u32, from: Duration, to: Duration) -> Self {
-        for (age, received) in [(from, "0/5000000"), (to, "0/5000100")] {
-            let mut report = self.report(Standing::InRecovery, timeline, lsn(received));
-            report.receiver = Some(Receiver {
-                received: Some(lsn(received)),
-                timeline: None,
-                last_message_age_us: None,
-            });
-            self.record(Via::Fresh, age, Evidence::InRecovery, Some(report));
-        }
-        self
-    }
-
-    pub(super) fn labelled(mut self, role: Role) -> Self {
-        self.view.label = LabelState::Known(role);
-        if role == Role::Primary {
-            self.view.out_of_write_since = None;
-        }
-        self
-    }
-
-    pub(super) fn label_text(mut self, text: &str) -> Self {
-        self.view.label = LabelState::of(Some(text));
-        self
-    }
-
-    pub(super) fn unstamped(mut self) -> Self {
-        self.view.stamp = StampState::Absent;
-        self
-    }
-
-    pub(super) fn stamped(mut self, text: &str) -> Self {
-        self.view.stamp = StampState::of(Some(text));
-        self
-    }
-
-    pub(super) fn unknown(mut self) -> Self {
-        self.view.unknown = true;
-        self
-    }
-
-    pub(super) fn excluded(mut self) -> Self {
-        self.view.excluded = true;
-        self
-    }
-
-    pub(super) fn terminating(mut self) -> Self {
-        self.view.lifecycle = Lifecycle::Terminating;
-        self
-    }
-
-    pub(super) fn ended(mut self) -> Self {
-        self.view.lifecycle = Lifecycle::Ended;
-        self
-    }
-
-    pub(super) fn container(mut self, container: Container) -> Self {
-        self.view.container = container;
-        self
-    }
-
-    /// The pod has another address than the one that was asked.
-    pub(super) fn moved(mut self) -> Self {
-        self.view.ip = Some(address(77));
-        self
-    }
-
-    /// The server holds another cluster's data. Say it before what is seen.
-    pub(super) fn of_system(mut self, system: u64) -> Self {
-        self.system = SystemIdentifier(system);
-        self
-    }
-
-    /// The server's data is another volume's.
-    pub(super) fn with_data(mut self, name: &str) -> Self {
-        self.view.data = claim(name);
-        self
-    }
-
-    /// It has been out of the write Service's endpoints for that long.
-    pub(super) fn out_of_write_for(mut self, age: Duration) -> Self {
-        self.view.out_of_write_since = Some(self.now - age);
-        self
-    }
-
-    pub(super) fn still_among_write_endpoints(mut self) -> Self {
-        self.view.out_of_write_since = None;
-        self
-    }
-
-    /// Somebody else keeps changing its label; no repair for that long.
-    pub(super) fn contested_for(mut self, span: Duration) -> Self {
-        self.view.repair_not_before = Some(self.now + span);
-        self
-    }
-}
-
-fn address(place: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, place))
 }
 
 pub(super) fn claim(name: &str) -> DataIdentity {
@@ -408,12 +169,7 @@ impl World {
     pub(super) fn see(self, name: &str, saw: Saw) -> Self {
         let now = self.observed.at;
         self.edit_pod(name, |view| {
-            let pod = Pod {
-                view: view.clone(),
-                system: SYSTEM,
-                postmaster_started: 1_000_000,
-                now,
-            };
+            let pod = Pod::of(view.clone(), now);
             *view = pod.saw(Via::Fresh, Duration::ZERO, saw).view;
         })
     }

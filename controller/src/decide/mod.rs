@@ -33,6 +33,10 @@ mod tests_choice;
 #[cfg(test)]
 mod tests_grant;
 #[cfg(test)]
+mod tests_person;
+#[cfg(test)]
+mod tests_silence;
+#[cfg(test)]
 mod tests_stories;
 
 pub use eligible::Ineligible;

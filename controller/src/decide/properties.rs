@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many routes each property is tried on; all properties together stay within a few seconds.
-const CASES: u32 = 500;
+const CASES: u32 = 1000;
 
 /// Turns that write something, until nothing is left to do: stamp, withdraw, set the mark, grant.
 const TURNS: usize = 4;

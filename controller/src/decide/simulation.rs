@@ -18,7 +18,7 @@ use super::{
 use crate::{clock::Tick, sighting::Sightings, stamp::Holder};
 
 /// How many histories are tried.
-const CASES: u32 = 250;
+const CASES: u32 = 400;
 
 /// How many events a history has at most.
 const EVENTS: usize = 120;
