@@ -203,16 +203,6 @@ async fn what_is_wrong_is_refused_with_its_reason(client: &Client) {
             "routing EndpointSlices is not available in this version",
         ),
         (
-            "/splitBrain",
-            json!({"policy": "Freeze"}),
-            "splitBrain.policy Freeze and DropAll are not available in this version",
-        ),
-        (
-            "/splitBrain",
-            json!({"policy": "DropAll"}),
-            "splitBrain.policy Freeze and DropAll are not available in this version",
-        ),
-        (
             "/promotion",
             json!({"mode": "Automatic"}),
             "promotion.mode Automatic is not available in this version",

@@ -246,9 +246,8 @@ impl Default for Probe {
     validation = Rule::new("duration(self.beatenGap) <= duration('1m')").message("splitBrain.beatenGap must be at most 1m")
 )]
 pub struct SplitBrain {
-    /// HighestTimeline: the last one promoted is primary, the others are orphans. Freeze: nothing changes until a person decides. DropAll: none is primary.
+    /// HighestTimeline: the last one promoted is primary, the others are orphans. Freeze: while several are eligible nobody becomes primary until a person accepts one. DropAll: none is primary until one is left. With Freeze and DropAll a server that fell silent while it took writes still counts.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == 'HighestTimeline'").message("splitBrain.policy Freeze and DropAll are not available in this version"))]
     pub policy: SplitBrainPolicy,
     /// How far, in write-ahead log, a newly promoted server may be behind what was last primary.
     #[serde(default = "default_max_behind")]
@@ -282,7 +281,7 @@ pub enum SplitBrainPolicy {
     /// The last one promoted is primary, the others are orphans.
     #[default]
     HighestTimeline,
-    /// Nothing changes until a person decides.
+    /// While several are eligible, nobody becomes primary until a person accepts one or one is left; who is primary stays so.
     Freeze,
     /// None is primary until one is left.
     DropAll,
