@@ -102,10 +102,11 @@ pub async fn run(cache: &Cache, state: &State, options: &Options, progress: Prog
         outcome = installed_and_played(&installation) => outcome,
         () = interrupted() => Err(Error::Interrupted),
     };
-    drop(cluster);
     if options.keep {
+        clients::remove(&cluster.client()).await;
         progress.tell("the cluster is left running; `chaos down` ends it");
     } else {
+        drop(cluster);
         let step = progress.step("take the cluster down", DOWN_ESTIMATE);
         let down = Cluster::down(state).await;
         // The first failure is the one to tell.
@@ -124,7 +125,8 @@ async fn installed_and_played(installation: &Installation<'_>) -> Result<Verdict
 
 /// Ctrl-C or SIGTERM.
 async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         // Without a way to hear of signals their default ends the process, as ever.
         return std::future::pending().await;
     };

@@ -1,4 +1,4 @@
-//! One clock for everything that a scenario stamps: the host's CLOCK_MONOTONIC, which pods of the embedded cluster share, because
+//! One clock for everything that a scenario stamps: the host's `CLOCK_MONOTONIC`, which pods of the embedded cluster share, because
 //! they run on the same kernel. On a cluster of several hosts stamps of different hosts cannot be compared.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// A moment: nanoseconds of the host's CLOCK_MONOTONIC.
+/// A moment: nanoseconds of the host's `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HostTime(pub u64);

@@ -161,7 +161,11 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             return match demo::run(cache, state, &options, Progress::Told).await {
                 Ok(verdict) => {
                     print_lines(verdict.lines());
-                    Ok(if verdict.passed() { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
+                    Ok(if verdict.passed() {
+                        ExitCode::SUCCESS
+                    } else {
+                        ExitCode::from(BROKEN)
+                    })
                 }
                 Err(demo::Error::Environment(error)) => Err(error),
                 Err(error @ demo::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
@@ -169,7 +173,7 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             };
         }
         Command::Workload(args) => {
-            if let Err(error) = workload::run(args).await {
+            if let Err(error) = Box::pin(workload::run(args)).await {
                 return Ok(failed(error, ENVIRONMENT_FAILED));
             }
         }
@@ -188,6 +192,23 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
+/// What to do with a cluster in which everything is installed.
+const TO_PLAY_WITH: &str = "
+everything is installed; to play with it, in a shell inside the cluster's network (target/release/chaos exec -- bash):
+  kubectl -n pg get pgroute,pgledger                          # what pgsteer makes of it
+  kubectl -n pg get pods -L role -w                           # labels as they change
+  kubectl -n pg get endpointslices -w                         # and what follows from them
+  kubectl -n pgsteer-system get lease pgsteer -w              # who leads
+  kubectl -n pgsteer-system logs -f -l app.kubernetes.io/name=pgsteer
+  kubectl -n pg exec deploy/pg-node1 -- sh -c 'PGPASSWORD=$(cat /etc/postgres/secrets/app) \\
+    psql \"host=pg-service-primary.pg.svc port=6432 user=app dbname=app sslmode=verify-full sslrootcert=/etc/postgres/secrets/ca.crt\" \\
+    -c \"SELECT pg_is_in_recovery(), inet_server_addr()\"'       # where the name leads
+  kubectl -n pg exec deploy/pg-node1 -- pkill -KILL -o -x postgres   # kill a postmaster
+  kubectl -n pg exec deploy/pg-node2 -- psql -c 'SELECT pg_promote()'  # promote a standby; the other one comes back by itself
+  kubectl -n pg label pod -l node_name=pg_node1 role-         # take a label off by hand
+  kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
+`make down` ends it.";
+
 async fn install(cache: &Cache, state: &State, project: &std::path::Path) -> Result<ExitCode, cluster::Error> {
     let cluster = Cluster::attach(cache, state).await?;
     let installation = Installation {
@@ -197,7 +218,10 @@ async fn install(cache: &Cache, state: &State, project: &std::path::Path) -> Res
         progress: Progress::Told,
     };
     match installation.run().await {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(()) => {
+            print_lines(TO_PLAY_WITH.lines().map(str::to_owned));
+            Ok(ExitCode::SUCCESS)
+        }
         Err(install::Error::Environment(error)) => Err(error),
         Err(error) => Ok(failed(error, BROKEN)),
     }

@@ -1,10 +1,11 @@
 //! The live table: what happens, line by line, and on a terminal how things stand, redrawn below.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
 use crate::host_time::HostTime;
 use crate::timeline::{Entry, Happening, ServiceOf, World};
-use crate::workload::Kind;
+use crate::workload::{Kind, Outcome, SessionKind};
 
 /// Where the table is shown.
 pub struct Screen {
@@ -48,13 +49,18 @@ impl Screen {
         for entry in added {
             let began = *self.began.get_or_insert(entry.at);
             if let Some(line) = line_of(&entry.what, &self.world) {
-                text.push_str(&format!("{:>9} ms  {line}\n", entry.at.millis_since(began)));
+                // Writing to a String cannot fail.
+                writeln!(text, "{:>9} ms  {line}", entry.at.millis_since(began)).ok();
             }
             self.world.take(&entry.what);
         }
         if self.is_terminal {
             // Up to the first line of the table, and away with it.
-            let erase = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
+            let erase = if self.drawn > 0 {
+                format!("\x1b[{}A\x1b[J", self.drawn)
+            } else {
+                String::new()
+            };
             let table = table(&self.world);
             self.drawn = table.len();
             text = format!("{erase}{text}{}\n", table.join("\n"));
@@ -73,24 +79,27 @@ fn line_of(what: &Happening, before: &World) -> Option<String> {
         Happening::PodGone { pod } => Some(format!("pod gone    {pod}")),
         Happening::Endpoints { name, addresses } => {
             let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-            Some(format!("endpoints   {}: {}", of(*name), word(Some(&addresses.join(" ")))))
+            Some(format!(
+                "endpoints   {}: {}",
+                of(*name),
+                word(Some(&addresses.join(" ")))
+            ))
         }
         Happening::Leader { holder } => Some(format!("leader      {}", word(holder.as_deref()))),
         Happening::Client { kind, line } => {
-            let mut after = World::default();
-            after.clients.extend(before.clients.get(kind).map(|tally| (*kind, tally.clone())));
-            after.take(what);
-            let last = |world: &World| world.clients.get(kind).and_then(|tally| tally.last.clone());
-            let (was, is) = (last(before), last(&after));
-            if was == is && before.clients.contains_key(kind) {
+            // Where the name leads shows in new connections alone.
+            let by = line.outcome.by().map(|by| (by.address.clone(), by.timeline));
+            let was = before.clients.get(kind).and_then(|tally| tally.last.clone());
+            if line.session != SessionKind::Fresh || by == was {
                 return None;
             }
-            let said = match (&is, &line.outcome) {
-                (Some((address, timeline)), _) => format!("answered by {address} on timeline {timeline}"),
-                (None, crate::workload::Outcome::Failed { error }) => error.clone(),
-                (None, _) => String::new(),
+            let said = match &line.outcome {
+                Outcome::Failed { error } => error.clone(),
+                Outcome::Written { by, .. } | Outcome::Read { by, .. } => {
+                    format!("answered by {} on timeline {}", by.address, by.timeline)
+                }
             };
-            Some(format!("{}      {said}", if *kind == Kind::Write { "writes" } else { "reads " }))
+            Some(format!("{}      {said}", of_client(*kind)))
         }
     }
 }
@@ -105,12 +114,15 @@ fn table(world: &World) -> Vec<String> {
         lines.push(format!("  {}   {}", of(*name), word(Some(&addresses.join(" ")))));
     }
     for (kind, tally) in &world.clients {
-        let word = if *kind == Kind::Write { "writes" } else { "reads " };
+        let client = of_client(*kind);
         let by = tally.last.as_ref().map_or_else(
             || "failing now".to_owned(),
             |(address, timeline)| format!("by {address} on timeline {timeline}"),
         );
-        lines.push(format!("  {word}   {} answered, {} failed, {by}", tally.answered, tally.failed));
+        lines.push(format!(
+            "  {client}   {} answered, {} failed, {by}",
+            tally.answered, tally.failed
+        ));
     }
     lines
 }
@@ -119,6 +131,13 @@ fn of(name: ServiceOf) -> &'static str {
     match name {
         ServiceOf::Writes => "write Service",
         ServiceOf::Reads => "read Service ",
+    }
+}
+
+fn of_client(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Write => "writes",
+        Kind::Read => "reads ",
     }
 }
 

@@ -123,3 +123,13 @@ pub struct Answerer {
     /// Whether it was in recovery.
     pub in_recovery: bool,
 }
+
+impl Outcome {
+    /// Who answered.
+    pub fn by(&self) -> Option<&Answerer> {
+        match self {
+            Self::Written { by, .. } | Self::Read { by, .. } => Some(by),
+            Self::Failed { .. } => None,
+        }
+    }
+}

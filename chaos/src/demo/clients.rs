@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{LogParams, PostParams};
+use kube::api::{DeleteParams, LogParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -51,7 +51,10 @@ pub(super) async fn start(
 ) -> Result<(), cluster::Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let pod: Pod = serde_json::from_value(pod(kind)).expect("a pod");
-    #[expect(clippy::disallowed_methods, reason = "a client's pod is none of the controller's objects")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a client's pod is none of the controller's objects"
+    )]
     let created = pods.create(&PostParams::default(), &pod).await;
     created.map_err(cluster::Error::api(format!("take the pod {}", kind.pod())))?;
     let what = format!("pod {} to run", kind.pod());
@@ -67,6 +70,20 @@ pub(super) async fn start(
     Ok(())
 }
 
+/// Ends the clients of a cluster that is left running.
+pub(super) async fn remove(client: &Client) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    for kind in [Kind::Write, Kind::Read] {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a client's pod is none of the controller's objects"
+        )]
+        let deleted = pods.delete(kind.pod(), &DeleteParams::default()).await;
+        // One that was never made is gone as well.
+        drop(deleted);
+    }
+}
+
 fn pod(kind: Kind) -> Value {
     let image = OwnImage::find("client").expect("one of this project's images").name;
     let host = format!("{}.{NAMESPACE}.svc", kind.service());
@@ -75,8 +92,20 @@ fn pod(kind: Kind) -> Value {
         Kind::Read => "read",
     };
     let args = [
-        "workload", word, "--host", &host, "--port", PORT, "--user", "app", "--database", "app",
-        "--password-file", "/secrets/password", "--ca-file", "/secrets/ca.crt",
+        "workload",
+        word,
+        "--host",
+        &host,
+        "--port",
+        PORT,
+        "--user",
+        "app",
+        "--database",
+        "app",
+        "--password-file",
+        "/secrets/password",
+        "--ca-file",
+        "/secrets/ca.crt",
     ];
     json!({
         "metadata": {"name": kind.pod(), "labels": {"app": "chaos-client"}},
@@ -113,7 +142,10 @@ async fn follow(pods: Api<Pod>, kind: Kind, history: History) {
             tracing::debug!(%error, pod = kind.pod(), "log broken off");
         }
     }
-    history.did(format!("the log of pod {} has ended; nothing more is known of it", kind.pod()));
+    history.did(format!(
+        "the log of pod {} has ended; nothing more is known of it",
+        kind.pod()
+    ));
 }
 
 async fn follow_once(pods: &Api<Pod>, kind: Kind, history: &History, last: &mut u64) -> Result<(), String> {

@@ -53,7 +53,12 @@ pub(super) async fn play(cluster: &Cluster, screen: Screen) -> Result<Verdict, E
     let succession = stage.succession().await?;
     let before = stage.pod_lives().await?;
     let switchover = stage.switchover().await?;
-    let pod_events = stage.pod_lives().await?.iter().filter(|life| !before.contains(life)).count();
+    let pod_events = stage
+        .pod_lives()
+        .await?
+        .iter()
+        .filter(|life| !before.contains(life))
+        .count();
     // What was acknowledged up to now has to be there when the rows are read afterwards.
     let history: Vec<Entry> = stage.history.read(<[Entry]>::to_vec);
     let present = stage.console(&switchover.cut.new, "app").await?.ids().await?;
@@ -151,7 +156,9 @@ impl Stage<'_> {
                 return Ok(());
             }
             let failures = timeline::failures(history, if writes < ANSWERS { Kind::Write } else { Kind::Read });
-            Err(format!("{writes} writes and {reads} reads answered; failures: {failures:?}"))
+            Err(format!(
+                "{writes} writes and {reads} reads answered; failures: {failures:?}"
+            ))
         })
         .await
     }
@@ -163,7 +170,10 @@ impl Stage<'_> {
         let uid = self.uid(&cut.old).await?;
         let began = HostTime::now();
         let killed = fault::kill_postmaster(self.cluster, &uid)?;
-        self.history.did(format!("SIGKILL to the postmaster of {} (process {})", cut.old.pod, killed.pid));
+        self.history.did(format!(
+            "SIGKILL to the postmaster of {} (process {})",
+            cut.old.pod, killed.pid
+        ));
         decides().await;
         let cut = self.promote(promoter, Cut { began, ..cut }).await?;
         self.switched("the failover to be complete", cut).await
@@ -202,23 +212,31 @@ impl Stage<'_> {
         self.history.did(format!("pg_promote() on {}", cut.new.pod));
         promoter.ask("SELECT pg_promote(wait => false)").await?;
         // The question itself takes most of a millisecond, which is pause enough.
-        let promoted = async {
+        let seen = async {
             while promoter.ask("SELECT pg_is_in_recovery()").await? != "f" {}
             Ok::<HostTime, cluster::Error>(HostTime::now())
         };
-        let promoted = match tokio::time::timeout(PROMOTION_LIMIT, promoted).await {
-            Ok(promoted) => promoted?,
+        let seen = match tokio::time::timeout(PROMOTION_LIMIT, seen).await {
+            Ok(seen) => seen?,
             Err(_elapsed) => return Err(Error::Environment(gone(&format!("the promotion of {}", cut.new.pod)))),
         };
         self.history.did(format!("{} is not in recovery any more", cut.new.pod));
-        Ok(Cut { asked, promoted, ..cut })
+        Ok(Cut {
+            asked,
+            promoted: seen,
+            ..cut
+        })
     }
 
     async fn switched(&self, what: &str, cut: Cut) -> Result<Switch, Error> {
         self.until(what, SWITCH_LIMIT, |history| {
             let switch = Switch::of(cut.clone(), history);
             let missing = switch.missing();
-            if missing.is_empty() { Ok(switch) } else { Err(missing.join(", ")) }
+            if missing.is_empty() {
+                Ok(switch)
+            } else {
+                Err(missing.join(", "))
+            }
         })
         .await
     }
@@ -230,7 +248,10 @@ impl Stage<'_> {
         let pod = old.rsplit_once('_').map_or(old.as_str(), |(pod, _)| pod).to_owned();
         let pods: Api<Pod> = Api::namespaced(self.cluster.client(), SYSTEM);
         let deleted = HostTime::now();
-        #[expect(clippy::disallowed_methods, reason = "a controller's pod, not one of the controller's objects")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a controller's pod, not one of the controller's objects"
+        )]
         let asked = pods.delete(&pod, &DeleteParams::default()).await;
         asked.map_err(cluster::Error::api(format!("delete pod {pod}")))?;
         self.history.did(format!("the leader's pod {pod} deleted"));
@@ -264,7 +285,8 @@ impl Stage<'_> {
         #[expect(clippy::disallowed_methods, reason = "plays the person who edits by hand")]
         let asked = pods.patch(&replica.pod, &PatchParams::default(), &patch).await;
         asked.map_err(cluster::Error::api(format!("patch pod {}", replica.pod)))?;
-        self.history.did(format!("label {ROLE} of {} taken off by hand", replica.pod));
+        self.history
+            .did(format!("label {ROLE} of {} taken off by hand", replica.pod));
         let repaired = self
             .until("the label to be repaired", SUCCESSION_LIMIT, |history| {
                 let since = || history.iter().filter(|entry| entry.at >= unlabelled);
@@ -296,7 +318,10 @@ impl Stage<'_> {
     async fn pod_lives(&self) -> Result<Vec<(Option<String>, i32)>, Error> {
         let servers = servers(&self.cluster.client()).await?;
         let life = |pod: &Pod| {
-            let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            let statuses = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.container_statuses.as_ref());
             let restarts = statuses.map_or(0, |all| all.iter().map(|one| one.restart_count).sum());
             (pod.uid(), restarts)
         };
@@ -304,7 +329,10 @@ impl Stage<'_> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "plays a promoter who takes his time; nothing is awaited")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "plays a promoter who takes his time; nothing is awaited"
+)]
 async fn decides() {
     tokio::time::sleep(PROMOTER_DECIDES).await;
 }

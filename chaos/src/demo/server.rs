@@ -44,12 +44,17 @@ impl Keys {
     }
 
     /// Logs in to a server.
-    pub(super) async fn open(&self, cluster: &Cluster, server: &Server, database: &str) -> Result<Console, cluster::Error> {
+    pub(super) async fn open(
+        &self,
+        cluster: &Cluster,
+        server: &Server,
+        database: &str,
+    ) -> Result<Console, cluster::Error> {
         let unreachable = |why: String| unusable(&format!("the server of pod {}", server.pod), &why);
         let address: IpAddr = server
             .address
             .parse()
-            .map_err(|_| unreachable(format!("{:?} is no address", server.address)))?;
+            .map_err(|error| unreachable(format!("{:?} is no address: {error}", server.address)))?;
         let relay = cluster.reach(SocketAddr::new(address, PORT))?;
         let login = Login {
             host: CERTIFICATE_NAME.to_owned(),
@@ -62,7 +67,7 @@ impl Keys {
         };
         let opened = tokio::time::timeout(CONNECT_LIMIT, Session::open(&login, CONNECT_LIMIT)).await;
         let session = opened
-            .map_err(|_| unreachable("no answer".to_owned()))?
+            .map_err(|elapsed| unreachable(format!("no answer: {elapsed}")))?
             .map_err(|error| unreachable(told(&error)))?;
         Ok(Console {
             session,
@@ -83,10 +88,7 @@ impl Console {
     /// The numbers of all rows of the clients' table.
     pub(super) async fn ids(&self) -> Result<BTreeSet<u64>, cluster::Error> {
         let rows = self.rows("SELECT id FROM writes").await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| row.get(0)?.parse().ok())
-            .collect())
+        Ok(rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect())
     }
 
     async fn rows(&self, sql: &str) -> Result<Vec<tokio_postgres::SimpleQueryRow>, cluster::Error> {
@@ -98,7 +100,9 @@ impl Console {
 /// The pods of the route that have an address.
 pub(super) async fn servers(client: &Client) -> Result<Vec<(Server, Pod)>, cluster::Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let listed = pods.list(&kube::api::ListParams::default().labels(super::watch::PODS)).await;
+    let listed = pods
+        .list(&kube::api::ListParams::default().labels(super::watch::PODS))
+        .await;
     let listed = listed.map_err(cluster::Error::api("list the pods"))?;
     let servers = listed.items.into_iter().filter_map(|pod| {
         let address = pod.status.as_ref()?.pod_ip.clone()?;

@@ -85,14 +85,20 @@ fn a_run_in_which_everything_held_passes_even_if_the_killed_primary_took_a_write
     assert_eq!(verdict.lines().last().map(String::as_str), Some("PASS"));
 }
 
+type Break = fn(&mut Run<'_>);
+
 #[test]
 fn each_broken_rule_fails_the_run() {
     let history = [written(1, "a", 1)];
-    let breaks: [(&str, fn(&mut Run<'_>)); 5] = [
+    let breaks: [(&str, Break); 5] = [
         ("a switch is incomplete", |run| run.failover.first_read = None),
-        ("nobody new leads", |run| run.succession.new = run.succession.old.clone()),
+        ("nobody new leads", |run| {
+            run.succession.new = run.succession.old.clone();
+        }),
         ("a container was restarted", |run| run.pod_events = 1),
-        ("a write of the last timeline is gone", |run| run.switchover.cut.old_timeline = 9),
+        ("a write of the last timeline is gone", |run| {
+            run.switchover.cut.old_timeline = 9;
+        }),
         ("the history ran over", |run| run.complete = false),
     ];
     for (name, broken) in breaks {

@@ -84,14 +84,21 @@ pub(super) fn judge(run: &Run<'_>) -> Verdict {
         check(
             "the leader's pod was deleted: another replica leads",
             succession.old != succession.new,
-            format!("{}, after {} ms", succession.new, succession.led.millis_since(succession.deleted)),
+            format!(
+                "{}, after {} ms",
+                succession.new,
+                succession.led.millis_since(succession.deleted)
+            ),
         ),
         check(
             "a label was taken off by hand: the new leader put it back",
             succession.repaired >= succession.unlabelled,
             format!("after {} ms", succession.repaired.millis_since(succession.unlabelled)),
         ),
-        complete("a promotion while the old primary ran: both Services switched over", &run.switchover),
+        complete(
+            "a promotion while the old primary ran: both Services switched over",
+            &run.switchover,
+        ),
         check(
             "that promotion came with no pod event",
             run.pod_events == 0,
@@ -145,7 +152,10 @@ fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
         run.switchover.exposure_millis()
     ));
     for kind in [Kind::Write, Kind::Read] {
-        told.push(format!("failed attempts to {}:", if kind == Kind::Write { "write" } else { "read" }));
+        told.push(format!(
+            "failed attempts to {}:",
+            if kind == Kind::Write { "write" } else { "read" }
+        ));
         told.extend(most_frequent(timeline::failures(run.history, kind)));
     }
     told
@@ -186,7 +196,10 @@ fn complete(what: &str, switch: &Switch) -> Check {
     let missing = switch.missing();
     let seen = match switch.first_write {
         Some(at) if missing.is_empty() => {
-            format!("the first write through the name after {} ms", at.millis_since(switch.cut.began))
+            format!(
+                "the first write through the name after {} ms",
+                at.millis_since(switch.cut.began)
+            )
         }
         _ => missing.join(", "),
     };

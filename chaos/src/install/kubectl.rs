@@ -1,5 +1,6 @@
 //! kubectl, run beside the cluster's control plane, as a person would.
 
+use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ impl<'a> Kubectl<'a> {
                 Ok(out) => String::from_utf8_lossy(&out).into_owned(),
                 Err(error) => error.to_string(),
             };
-            told.push_str(&format!("--- kubectl {}\n{said}\n", args.join(" ")));
+            // Writing to a String cannot fail.
+            writeln!(told, "--- kubectl {}\n{said}", args.join(" ")).ok();
         }
         told
     }

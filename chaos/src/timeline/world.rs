@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entry, Happening, PRIMARY, ServiceOf};
-use crate::workload::{Kind, Line, Outcome, SessionKind};
+use crate::workload::{Kind, Line, SessionKind};
 
 /// How things stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,10 +68,7 @@ impl World {
 
 impl Tally {
     fn take(&mut self, line: &Line) {
-        let by = match &line.outcome {
-            Outcome::Written { by, .. } | Outcome::Read { by, .. } => Some((by.address.clone(), by.timeline)),
-            Outcome::Failed { .. } => None,
-        };
+        let by = line.outcome.by().map(|by| (by.address.clone(), by.timeline));
         if by.is_some() {
             self.answered += 1;
         } else {

@@ -120,25 +120,29 @@ impl Client {
         let mut kept: Option<(HostTime, Session)> = None;
         loop {
             pace.tick().await;
-            let (began, session) = match kept.take() {
-                Some(kept) => kept,
-                None => {
-                    let began = HostTime::now();
-                    match within_limit(Session::open(&self.login, ATTEMPT_LIMIT)).await {
-                        Ok(session) => (began, session),
-                        Err(error) => {
-                            self.print(began, SessionKind::Kept, failed(error));
-                            continue;
-                        }
-                    }
-                }
+            let opened = match kept.take() {
+                Some(kept) => Some(kept),
+                None => self.open().await,
             };
+            let Some((began, session)) = opened else { continue };
             match within_limit(self.ask(&session)).await {
                 Ok(outcome) => {
                     self.print(began, SessionKind::Kept, outcome);
                     kept = Some((began, session));
                 }
                 Err(error) => self.print(began, SessionKind::Kept, failed(error)),
+            }
+        }
+    }
+
+    /// A session to be kept, with when it was begun.
+    async fn open(&self) -> Option<(HostTime, Session)> {
+        let began = HostTime::now();
+        match within_limit(Session::open(&self.login, ATTEMPT_LIMIT)).await {
+            Ok(session) => Some((began, session)),
+            Err(error) => {
+                self.print(began, SessionKind::Kept, failed(error));
+                None
             }
         }
     }

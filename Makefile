@@ -1,0 +1,67 @@
+# Everything there is to do here. `make` alone lists it; .ci/run is what the continuous integration calls.
+#
+# Built things are kept in PGSTEER_CACHE (default: pgsteer in the user's cache directory), the running cluster in PGSTEER_STATE.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+LATER := chaos bench soak mutants docs
+.PHONY: help up down demo images check test lint tidy clean release $(LATER)
+# The steps of one target follow one another: two cores are busy with one of them.
+.NOTPARALLEL:
+
+# Images take the programs from target/release, so the target directory is always this one; it may be a link.
+unexport CARGO_TARGET_DIR
+
+STEP := .ci/step
+CHAOS := target/release/chaos
+NODES ?= 3
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "not there yet: $(LATER)"
+
+up: release ## boot a cluster, install pgsteer and a PostgreSQL pair, leave it running
+	@$(CHAOS) up --nodes $(NODES)
+	@$(CHAOS) install
+
+down: ## end the cluster that `make up` or a kept demo left running
+	@if [[ -x $(CHAOS) ]]; then $(CHAOS) down; else cargo run --quiet --locked -p pgsteer-chaos -- down; fi
+
+demo: release ## boot, install, kill the primary under load: a timeline, PASS or FAIL; cleans up
+	@$(CHAOS) demo --nodes $(NODES)
+
+images: release ## write the images as OCI archives and print where they are
+	@$(CHAOS) images
+
+check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real API server; no root needed
+	@.ci/packages
+	@$(STEP) "format" cargo fmt --all --check
+	@$(STEP) "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(STEP) "licences, sources, bans" .ci/deny
+	@$(STEP) "style" .ci/tidy
+	@$(STEP) "build the control plane" cargo run --quiet --locked -p pgsteer-chaos -- build --control-plane
+	@$(STEP) "tests" cargo test --workspace --locked
+	@$(STEP) "the entry point against real servers" deploy/images/postgres/entrypoint_test.sh
+
+test: check release ## check, the images, and the demo on a cluster
+	@$(STEP) "images" $(CHAOS) images
+	@$(STEP) "demo" $(CHAOS) demo --nodes $(NODES)
+
+lint: ## format and lint, changing what can be changed by itself
+	cargo fmt --all
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+tidy: ## check the rules of style that no compiler knows
+	@.ci/tidy
+
+clean: ## remove what cargo built; PGSTEER_CACHE stays
+	cargo clean
+
+$(LATER):
+	@echo "make $@: not there yet" >&2; exit 2
+
+# The programs that go into the images, and the Kubernetes programs of the cluster.
+release:
+	@.ci/packages
+	@$(STEP) "build the release programs" cargo build --release --locked -p pgsteer -p pgsteer-chaos
+	@$(STEP) "build the cluster's programs" $(CHAOS) build
