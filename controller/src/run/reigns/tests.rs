@@ -52,16 +52,16 @@ impl Stage {
 #[tokio::test(start_paused = true)]
 async fn every_reign_is_led_once_and_the_loop_follows_in_between() {
     let (stage, reigns) = stage();
-    let led = Mutex::new(Vec::new());
+    let reigned = Mutex::new(Vec::new());
     let lead = |reign: Reign| {
-        led.lock().unwrap().push(reign.number);
+        reigned.lock().unwrap().push(reign.number);
         async move { reign.lost.cancelled().await }
     };
     let script = async {
         for number in [1, 2] {
             let reign = reign(number);
             stage.elector.send_replace(Leadership::Leader(reign.clone()));
-            while !led.lock().unwrap().contains(&number) {
+            while !reigned.lock().unwrap().contains(&number) {
                 tokio::task::yield_now().await;
             }
             stage.depose(&reign);
@@ -73,7 +73,7 @@ async fn every_reign_is_led_once_and_the_loop_follows_in_between() {
     };
     let (outcome, ()) = tokio::join!(reigns.run(lead), script);
     outcome.unwrap();
-    assert_eq!(*led.lock().unwrap(), [1, 2]);
+    assert_eq!(*reigned.lock().unwrap(), [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
