@@ -7,6 +7,7 @@
 //!
 //! Nothing here talks to anything: no runtime, no client.
 
+mod as_text;
 pub mod ledger;
 pub mod names;
 pub mod quantity;

@@ -1,11 +1,8 @@
 //! Lengths of time and sizes as people write them in a route: `100ms`, `3s`, `16MiB`.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-use crate::wal::ParseError;
+use crate::{as_text::as_text, wal::ParseError};
 
 /// A length of time, written as a number and a unit: `100ms`, `3s`, `2m`, `1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,38 +98,8 @@ fn print(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)], zero: &
     }
 }
 
-/// Both are text in objects; the lengths bound what an expression in the schema may cost.
-macro_rules! as_text {
-    ($type:ident, $pattern:literal) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern, "maxLength": 12 })
-            }
-        }
-    };
-}
-as_text!(Period, "^[0-9]{1,9}(ms|s|m|h)$");
-as_text!(ByteSize, "^[0-9]{1,9}([KMG]iB?|B)?$");
+as_text!(Period, "^[0-9]{1,9}(ms|s|m|h)$", 12);
+as_text!(ByteSize, "^[0-9]{1,9}([KMG]iB?|B)?$", 12);
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,12 @@
 //! PostgreSQL prints timelines in hexadecimal (in WAL file names) and positions as two hexadecimal halves (`9/A0`).
 //! Both are numbers; compared as text, `0A` would come before `9` and `10/0` before `9/0`. These types compare as numbers.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::as_text::as_text;
 
 /// A text that is not the position or the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,34 +108,9 @@ impl FromStr for SystemIdentifier {
     }
 }
 
-/// In objects both are text: a JSON number does not hold 64 bits everywhere, and people search for what PostgreSQL prints.
-macro_rules! as_text {
-    ($type:ident, $pattern:literal) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern })
-            }
-        }
-    };
-}
-as_text!(Lsn, "^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$");
-as_text!(SystemIdentifier, "^[0-9]{1,20}$");
+// In objects both are text: a JSON number does not hold 64 bits everywhere, and people search for what PostgreSQL prints.
+as_text!(Lsn, "^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$", 17);
+as_text!(SystemIdentifier, "^[0-9]{1,20}$", 20);
 
 #[cfg(test)]
 mod tests {

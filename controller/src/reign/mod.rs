@@ -11,11 +11,13 @@
 
 mod acceptance;
 mod credentials;
+mod effects;
 mod fence;
 mod memory;
 mod observe;
 mod owners;
 mod prober;
+mod probing;
 mod record;
 mod report;
 mod stores;
@@ -190,7 +192,7 @@ async fn govern(context: &Arc<Context>, reign: Reign) {
         probes: JoinSet::new(),
         turns: JoinSet::new(),
         reports: JoinSet::new(),
-        owners: tending::Owners::default(),
+        owners: owners::Owners::default(),
     };
     context.health.synced(reign.term);
     government.run(seen, &mut watches).await;
@@ -218,7 +220,7 @@ struct Government {
     probes: JoinSet<()>,
     turns: JoinSet<turn::Done>,
     reports: JoinSet<report::Reported>,
-    owners: tending::Owners,
+    owners: owners::Owners,
 }
 
 impl Government {
@@ -276,7 +278,7 @@ impl Government {
                 },
                 Some(read) = self.owners.reads.join_next() => match read {
                     Ok((uid, owner)) => {
-                        self.owners.read(uid, owner, context.clock.now());
+                        self.owners.learn(uid, owner, context.clock.now());
                         self.everything_is_due();
                     }
                     Err(error) => error!(%error, "a read ended unexpectedly"),

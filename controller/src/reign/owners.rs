@@ -1,6 +1,10 @@
 //! The workloads that own the pods: whether they select by the role label, and whether their pods are born with one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::{
@@ -10,12 +14,15 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference},
 };
 use kube::{Api, Client};
+use tokio::task::JoinSet;
+
+use crate::clock::Tick;
 
 /// How long one read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An owner that could not be read is tried again after this long.
-pub(crate) const READ_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// What is known of the workload that owns a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +51,51 @@ pub(crate) struct Labels {
     pub(crate) template: BTreeSet<String>,
 }
 
+/// The workloads that own pods, by uid, and the reads of them that are under way.
+#[derive(Default)]
+pub(crate) struct Owners {
+    known: BTreeMap<String, (Tick, Owner)>,
+    reading: BTreeSet<String>,
+    pub(crate) reads: JoinSet<(String, Owner)>,
+}
+
+impl Owners {
+    /// An owner has been read.
+    pub(crate) fn learn(&mut self, uid: String, owner: Owner, now: Tick) {
+        self.reading.remove(&uid);
+        self.known.insert(uid, (now, owner));
+    }
+
+    /// What is known of the pod's owner.
+    pub(crate) fn of(&self, pod: &Pod) -> Option<&Owner> {
+        self.known.get(&owner_of(pod)?.uid).map(|(_, owner)| owner)
+    }
+
+    /// Begins to read the owners that are not known yet; whether all are known.
+    pub(crate) fn complete(&mut self, client: &Client, namespace: &str, pods: &[Arc<Pod>], now: Tick) -> bool {
+        let mut complete = true;
+        for owner in pods.iter().filter_map(|pod| owner_of(pod)) {
+            let again = match self.known.get(&owner.uid) {
+                Some((read, Owner::Unreadable { .. })) => now.since(*read) >= READ_AGAIN_AFTER,
+                Some(_) => false,
+                None => {
+                    complete = false;
+                    true
+                }
+            };
+            if again && self.reading.insert(owner.uid.clone()) {
+                let (client, namespace, owner): (_, _, OwnerReference) =
+                    (client.clone(), namespace.to_owned(), owner.clone());
+                self.reads
+                    .spawn(async move { (owner.uid.clone(), read(client, namespace, owner).await) });
+            }
+        }
+        complete
+    }
+}
+
 /// The reference to the workload that controls the pod.
-pub(crate) fn owner_of(pod: &Pod) -> Option<&OwnerReference> {
+fn owner_of(pod: &Pod) -> Option<&OwnerReference> {
     pod.metadata
         .owner_references
         .iter()
@@ -54,7 +104,7 @@ pub(crate) fn owner_of(pod: &Pod) -> Option<&OwnerReference> {
 }
 
 /// Reads the owner. Its selector cannot be changed, so once read it is known for good.
-pub(crate) async fn read(client: Client, namespace: String, owner: OwnerReference) -> Owner {
+async fn read(client: Client, namespace: String, owner: OwnerReference) -> Owner {
     let shown = format!("{} {}", owner.kind, owner.name);
     let reading = async {
         match owner.kind.as_str() {

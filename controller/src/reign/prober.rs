@@ -277,7 +277,14 @@ impl Prober {
 /// The answer, with the farthest position that the same server told on the same timeline.
 fn newer(mut report: Report, last: Option<Report>) -> Report {
     if let Some(last) = last {
-        let same = |one: &Report| (one.postmaster_started, one.system_identifier, one.timeline, one.standing);
+        let same = |one: &Report| {
+            (
+                one.postmaster_started,
+                one.system_identifier,
+                one.timeline,
+                one.standing,
+            )
+        };
         if same(&report) == same(&last) {
             report.lsn = report.lsn.max(last.lsn);
         }

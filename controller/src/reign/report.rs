@@ -146,7 +146,11 @@ pub(crate) fn tell(
     let (context, key, route) = (Arc::clone(context), key.clone(), Arc::clone(route));
     reports.spawn(async move {
         publish(&context, &route, &notices).await;
-        Reported { route: key, written: None, status: false }
+        Reported {
+            route: key,
+            written: None,
+            status: false,
+        }
     });
 }
 

@@ -8,82 +8,56 @@ use std::{
 
 use k8s_openapi::{
     api::{core::v1::Pod, discovery::v1::EndpointSlice},
-    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::ResourceExt;
 use shared::{role::Role, route::PostgresRoute, status::Reason, term::Term};
-use tokio::{
-    sync::watch,
-    task::{AbortHandle, JoinSet},
-};
 use tracing::{debug, info};
 
 use super::{
     Government, RouteKey,
     acceptance::{self, Refusal, ServiceProblem},
+    effects::BACKOFF_MIN,
     memory::Memory,
     observe::{self, Known},
-    owners::{self, Owner},
-    prober::{self, Assignment, Seen},
+    owners::Owner,
+    probing::Probed,
     record::Notice,
     report::{self, Reported},
     stores::{SERVICE_OF_SLICE, Scope},
-    turn::{self, Done},
+    turn,
 };
 use crate::{
-    apply::{Effect, Place},
+    apply::Place,
     clock::Tick,
     decide::{Action, Finding, LabelState, Observed, Plan, PodKey, Policy, Verdict, decide},
     metrics::RouteState,
     sighting::Sightings,
     stamp::StampState,
-    writer::{LabelWrite, Written},
 };
-
-/// After this many conflicts in a row a route waits for its next regular turn.
-const CONFLICTS_AT_ONCE: u32 = 5;
-
-/// The first pause after a write that was refused or not answered; it doubles up to [`BACKOFF_MAX`].
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
-
-/// See [`BACKOFF_MIN`].
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// What the reign keeps of one route.
 pub(crate) struct Tended {
-    pub(crate) memory: Memory,
-    pub(crate) sightings: BTreeMap<PodKey, Sightings>,
-    probes: BTreeMap<PodKey, Probed>,
+    pub(super) memory: Memory,
+    pub(super) sightings: BTreeMap<PodKey, Sightings>,
+    pub(super) probes: BTreeMap<PodKey, Probed>,
     /// When the route is due although nothing happens.
-    pub(crate) wake_at: Option<Tick>,
-    writing: bool,
+    pub(super) wake_at: Option<Tick>,
+    pub(super) writing: bool,
     pub(super) reporting: bool,
     /// When the last status was sent.
     pub(super) reported_at: Tick,
     pub(super) blind: bool,
-    has_pods: bool,
-    conflicts: u32,
-    backoff: Duration,
-    not_before: Tick,
+    pub(super) has_pods: bool,
+    pub(super) conflicts: u32,
+    pub(super) backoff: Duration,
+    pub(super) not_before: Tick,
     /// Pods, by uid, whose template was complained about.
-    told_of_template: BTreeSet<String>,
+    pub(super) told_of_template: BTreeSet<String>,
     /// What the API server last refused.
-    refused: Option<String>,
+    pub(super) refused: Option<String>,
     /// What the last turn said, to say only what is new.
-    last_verdict: Option<Verdict>,
-}
-
-/// A probe task.
-struct Probed {
-    assignment: Assignment,
-    task: AbortHandle,
-    terminating: watch::Sender<bool>,
-}
-
-impl Drop for Probed {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    pub(super) last_verdict: Option<Verdict>,
 }
 
 impl Tended {
@@ -107,65 +81,15 @@ impl Tended {
         }
     }
 
-    /// A write was refused, or had no answer: the next one has to wait.
-    fn back_off(&mut self, now: Tick) {
-        self.not_before = now + self.backoff;
-        self.wake(self.not_before);
-        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
-    }
-
-    fn wake(&mut self, at: Tick) {
+    pub(super) fn wake(&mut self, at: Tick) {
         self.wake_at = Some(self.wake_at.map_or(at, |sooner| sooner.min(at)));
     }
 }
 
-/// The workloads that own pods, by uid, and the reads of them that are under way.
-#[derive(Default)]
-pub(crate) struct Owners {
-    known: BTreeMap<String, (Tick, Owner)>,
-    reading: BTreeSet<String>,
-    pub(super) reads: JoinSet<(String, Owner)>,
-}
-
-impl Owners {
-    /// An owner has been read.
-    pub(super) fn read(&mut self, uid: String, owner: Owner, now: Tick) {
-        self.reading.remove(&uid);
-        self.known.insert(uid, (now, owner));
-    }
-
-    /// What is known of the pod's owner.
-    fn of(&self, pod: &Pod) -> Option<&Owner> {
-        self.known.get(&owners::owner_of(pod)?.uid).map(|(_, owner)| owner)
-    }
-
-    /// Begins to read the owners that are not known yet; whether all are known.
-    fn complete(&mut self, client: &kube::Client, namespace: &str, pods: &[Arc<Pod>], now: Tick) -> bool {
-        let mut complete = true;
-        for owner in pods.iter().filter_map(|pod| owners::owner_of(pod)) {
-            let again = match self.known.get(&owner.uid) {
-                Some((read, Owner::Unreadable { .. })) => now.since(*read) >= owners::READ_AGAIN_AFTER,
-                Some(_) => false,
-                None => {
-                    complete = false;
-                    true
-                }
-            };
-            if again && self.reading.insert(owner.uid.clone()) {
-                let (client, namespace, owner): (_, _, OwnerReference) =
-                    (client.clone(), namespace.to_owned(), owner.clone());
-                self.reads
-                    .spawn(async move { (owner.uid.clone(), owners::read(client, namespace, owner).await) });
-            }
-        }
-        complete
-    }
-}
-
 /// What a route's turn looks at, as objects.
-struct Scenery {
-    route: Arc<PostgresRoute>,
-    pods: Vec<Arc<Pod>>,
+pub(crate) struct Scenery {
+    pub(super) route: Arc<PostgresRoute>,
+    pub(super) pods: Vec<Arc<Pod>>,
     rivals: Vec<Arc<PostgresRoute>>,
     services: Vec<ServiceProblem>,
     write_slices: Vec<Arc<EndpointSlice>>,
@@ -270,21 +194,30 @@ impl Government {
     fn tell_of_templates(&mut self, key: &RouteKey, scene: &Scenery, observed: &Observed) {
         let label = &scene.route.spec.role_label;
         let Some(tended) = self.routes.get_mut(key) else { return };
-        tended.told_of_template.retain(|uid| observed.pods.keys().any(|pod| pod.uid == *uid));
+        tended
+            .told_of_template
+            .retain(|uid| observed.pods.keys().any(|pod| pod.uid == *uid));
         let mut notices = Vec::new();
         for pod in &scene.pods {
             let key = observe::key_of(pod);
-            let born_with = observed.pods.get(&key).is_some_and(|view| {
-                view.stamp == StampState::Absent && view.label != LabelState::Absent
-            });
-            let Some(Owner::Read(owner)) = self.owners.of(pod) else { continue };
+            let born_with = observed
+                .pods
+                .get(&key)
+                .is_some_and(|view| view.stamp == StampState::Absent && view.label != LabelState::Absent);
+            let Some(Owner::Read(owner)) = self.owners.of(pod) else {
+                continue;
+            };
             if born_with && owner.template.contains(label) && tended.told_of_template.insert(key.uid) {
                 let note = format!(
                     "pod {} was born with the label {label:?} from the template of {}: a role has to be earned, so the label \
                      is taken off. Remove it from the template",
                     key.name, owner.name
                 );
-                notices.push(Notice { warning: true, reason: Reason::TemplateCarriesRole, note });
+                notices.push(Notice {
+                    warning: true,
+                    reason: Reason::TemplateCarriesRole,
+                    note,
+                });
             }
         }
         report::tell(&self.context, &mut self.reports, key, &scene.route, notices);
@@ -391,169 +324,6 @@ impl Government {
         report::begin(&self.context, &mut self.reports, key, tended, &told, Vec::new());
     }
 
-    /// Makes sure that every pod with an address has its probe task, and no other has.
-    fn assign(&mut self, key: &RouteKey, scene: &Scenery) {
-        let Some(tended) = self.routes.get_mut(key) else { return };
-        let spec = &scene.route.spec;
-        let mut wanted = BTreeMap::new();
-        for pod in &scene.pods {
-            let (Some(ip), true) = (
-                observe::ip_of(pod),
-                observe::lifecycle_of(pod) != crate::decide::Lifecycle::Ended,
-            ) else {
-                continue;
-            };
-            let assignment = Assignment {
-                route: key.clone(),
-                pod: observe::key_of(pod),
-                ip,
-                port: spec.port,
-                connection: spec.connection.clone(),
-                interval: spec.probe.interval.0,
-                timeout: spec.probe.timeout.0,
-            };
-            wanted.insert(
-                assignment.pod.clone(),
-                (assignment, pod.metadata.deletion_timestamp.is_some()),
-            );
-        }
-        tended.probes.retain(|pod, probed| {
-            wanted
-                .get(pod)
-                .is_some_and(|(assignment, _)| *assignment == probed.assignment)
-        });
-        let present: BTreeSet<PodKey> = scene.pods.iter().map(|pod| observe::key_of(pod)).collect();
-        tended.sightings.retain(|pod, _| present.contains(pod));
-        for (pod, (assignment, terminating)) in wanted {
-            if let Some(probed) = tended.probes.get(&pod) {
-                probed
-                    .terminating
-                    .send_if_modified(|before| std::mem::replace(before, terminating) != terminating);
-                continue;
-            }
-            let (told, tells) = watch::channel(terminating);
-            let work = prober::run(assignment.clone(), self.surroundings.clone(), tells);
-            let task = self.probes.spawn(work);
-            tended.probes.insert(
-                pod,
-                Probed {
-                    assignment,
-                    task,
-                    terminating: told,
-                },
-            );
-        }
-    }
-
-    /// A probe has seen something.
-    pub(super) fn saw(&mut self, seen: Seen) {
-        let Seen {
-            route,
-            pod,
-            via,
-            sighting,
-        } = seen;
-        let Some(tended) = self.routes.get_mut(&route) else {
-            return;
-        };
-        if !tended
-            .probes
-            .get(&pod)
-            .is_some_and(|probed| probed.assignment.ip == sighting.ip)
-        {
-            return;
-        }
-        if sighting.reply {
-            self.context.gave_up_blind.store(false, Ordering::Relaxed);
-        }
-        let sightings = tended.sightings.entry(pod).or_default();
-        let before = gist(sightings);
-        sightings.record(via, sighting);
-        if before != gist(sightings) {
-            self.due.add(route);
-        }
-    }
-
-    /// A turn's writes have come to their end. Returns the term of somebody with a higher claim, if one was met.
-    pub(super) fn turned(&mut self, done: Done) -> Option<Term> {
-        let now = self.context.clock.now();
-        self.context.metrics.turned(now.since(done.began));
-        let scope = self.stores.scope(&done.route.namespace).map(Arc::clone)?;
-        let tended = self.routes.get_mut(&done.route)?;
-        tended.writing = false;
-        let (mut conflict, mut trouble) = (false, None);
-        let mut outranked = None;
-        for (action, effect) in done.effects {
-            match effect {
-                Effect::Pod { pod, label, written } => match written {
-                    Written::Done(object) => {
-                        tended.memory.set_unknown(&pod.uid, false);
-                        match label {
-                            LabelWrite::Keep => {}
-                            LabelWrite::Remove => tended.memory.wrote(&pod.uid, None),
-                            LabelWrite::Set(role) => tended.memory.wrote(&pod.uid, Some(role)),
-                        }
-                        scope.pods.show(*object, now);
-                        report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action, now);
-                    }
-                    Written::Conflict | Written::Gone => conflict = true,
-                    Written::Unknown(reason) => {
-                        tended.memory.set_unknown(&pod.uid, true);
-                        trouble = Some(reason);
-                    }
-                    Written::Refused(reason) => trouble = Some(reason),
-                },
-                Effect::Ledger { mark, written } => match written {
-                    Written::Done(object) => {
-                        tended.memory.ledger_unknown = false;
-                        if mark {
-                            tended.memory.mark_written = now;
-                        }
-                        scope.ledgers.show(*object, now);
-                    }
-                    Written::Conflict | Written::Gone => conflict = true,
-                    Written::Unknown(reason) => {
-                        tended.memory.ledger_unknown = true;
-                        trouble = Some(reason);
-                    }
-                    Written::Refused(reason) => trouble = Some(reason),
-                },
-                Effect::Route(Written::Done(object)) => scope.routes.show(*object, now),
-                Effect::Route(_) => conflict = true,
-                Effect::Outranked(met) => outranked = Some(met),
-            }
-        }
-        for pod in done.pods.into_values().flatten() {
-            scope.pods.show(pod, now);
-        }
-        if let Some(ledger) = done.ledger.flatten() {
-            scope.ledgers.show(ledger, now);
-        }
-        tended.conflicts = if conflict { tended.conflicts + 1 } else { 0 };
-        tended.refused.clone_from(&trouble);
-        if trouble.is_some() {
-            tended.back_off(now);
-        } else {
-            tended.backoff = BACKOFF_MIN;
-        }
-        if tended.conflicts <= CONFLICTS_AT_ONCE {
-            self.due.add(done.route);
-        }
-        outranked
-    }
-
-    /// A report has come to its end.
-    pub(super) fn reported(&mut self, reported: Reported) {
-        let now = self.context.clock.now();
-        let Reported { route, written, status } = reported;
-        if let (Some(object), Some(scope)) = (written, self.stores.scope(&route.namespace)) {
-            scope.routes.show(*object, now);
-        }
-        if let Some(tended) = self.routes.get_mut(&route).filter(|_| status) {
-            tended.reporting = false;
-        }
-    }
-
     /// Whether every route that has pods is blind, and the Lease was not given up for that before.
     pub(super) fn all_blind(&self) -> bool {
         let mut seen = self.routes.values().filter(|tended| tended.has_pods).peekable();
@@ -575,23 +345,6 @@ impl Government {
             });
         }
     }
-}
-
-/// What of the sightings can make a turn due: not how far the log has come.
-fn gist(
-    sightings: &Sightings,
-) -> Option<(
-    probe::Evidence,
-    Option<shared::wal::Timeline>,
-    Option<shared::wal::SystemIdentifier>,
-)> {
-    let deciding = sightings.deciding()?;
-    let report = deciding.report.as_ref();
-    Some((
-        deciding.evidence,
-        report.map(|report| report.timeline),
-        report.map(|report| report.system_identifier),
-    ))
 }
 
 fn role_of(label: &LabelState) -> Option<Role> {

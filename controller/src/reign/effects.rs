@@ -1,0 +1,117 @@
+//! What the loop makes of writes that have come to their end.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::term::Term;
+
+use super::{
+    Government,
+    report::{self, Reported},
+    tending::Tended,
+    turn::Done,
+};
+use crate::{
+    apply::Effect,
+    clock::Tick,
+    writer::{LabelWrite, Written},
+};
+
+/// After this many conflicts in a row a route waits for its next regular turn.
+const CONFLICTS_AT_ONCE: u32 = 5;
+
+/// The first pause after a write that was refused or not answered; it doubles up to [`BACKOFF_MAX`].
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(200);
+
+/// See [`BACKOFF_MIN`].
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+impl Tended {
+    /// A write was refused, or had no answer: the next one has to wait.
+    fn back_off(&mut self, now: Tick) {
+        self.not_before = now + self.backoff;
+        self.wake(self.not_before);
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+impl Government {
+    /// A turn's writes have come to their end. Returns the term of somebody with a higher claim, if one was met.
+    pub(super) fn turned(&mut self, done: Done) -> Option<Term> {
+        let now = self.context.clock.now();
+        self.context.metrics.turned(now.since(done.began));
+        let scope = self.stores.scope(&done.route.namespace).map(Arc::clone)?;
+        let tended = self.routes.get_mut(&done.route)?;
+        tended.writing = false;
+        let (mut conflict, mut trouble) = (false, None);
+        let mut outranked = None;
+        for (action, effect) in done.effects {
+            match effect {
+                Effect::Pod { pod, label, written } => match written {
+                    Written::Done(object) => {
+                        tended.memory.set_unknown(&pod.uid, false);
+                        match label {
+                            LabelWrite::Keep => {}
+                            LabelWrite::Remove => tended.memory.wrote(&pod.uid, None),
+                            LabelWrite::Set(role) => tended.memory.wrote(&pod.uid, Some(role)),
+                        }
+                        scope.pods.show(*object, now);
+                        report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action, now);
+                    }
+                    Written::Conflict | Written::Gone => conflict = true,
+                    Written::Unknown(reason) => {
+                        tended.memory.set_unknown(&pod.uid, true);
+                        trouble = Some(reason);
+                    }
+                    Written::Refused(reason) => trouble = Some(reason),
+                },
+                Effect::Ledger { mark, written } => match written {
+                    Written::Done(object) => {
+                        tended.memory.ledger_unknown = false;
+                        if mark {
+                            tended.memory.mark_written = now;
+                        }
+                        scope.ledgers.show(*object, now);
+                    }
+                    Written::Conflict | Written::Gone => conflict = true,
+                    Written::Unknown(reason) => {
+                        tended.memory.ledger_unknown = true;
+                        trouble = Some(reason);
+                    }
+                    Written::Refused(reason) => trouble = Some(reason),
+                },
+                Effect::Route(Written::Done(object)) => scope.routes.show(*object, now),
+                Effect::Route(_) => conflict = true,
+                Effect::Outranked(met) => outranked = Some(met),
+            }
+        }
+        for pod in done.pods.into_values().flatten() {
+            scope.pods.show(pod, now);
+        }
+        if let Some(ledger) = done.ledger.flatten() {
+            scope.ledgers.show(ledger, now);
+        }
+        tended.conflicts = if conflict { tended.conflicts + 1 } else { 0 };
+        tended.refused.clone_from(&trouble);
+        if trouble.is_some() {
+            tended.back_off(now);
+        } else {
+            tended.backoff = BACKOFF_MIN;
+        }
+        if tended.conflicts <= CONFLICTS_AT_ONCE {
+            self.due.add(done.route);
+        }
+        outranked
+    }
+
+    /// A report has come to its end.
+    pub(super) fn reported(&mut self, reported: Reported) {
+        let now = self.context.clock.now();
+        let Reported { route, written, status } = reported;
+        if let (Some(object), Some(scope)) = (written, self.stores.scope(&route.namespace)) {
+            scope.routes.show(*object, now);
+        }
+        if let Some(tended) = self.routes.get_mut(&route).filter(|_| status) {
+            tended.reporting = false;
+        }
+    }
+}

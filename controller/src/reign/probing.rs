@@ -1,0 +1,125 @@
+//! The loop's side of the probes: which pod has a task, and what is made of what it sees.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
+
+use shared::wal::{SystemIdentifier, Timeline};
+use tokio::{sync::watch, task::AbortHandle};
+
+use super::{
+    Government, RouteKey, observe,
+    prober::{self, Assignment, Seen},
+    tending::Scenery,
+};
+use crate::{
+    decide::{Lifecycle, PodKey},
+    sighting::Sightings,
+};
+
+/// A probe task.
+pub(crate) struct Probed {
+    assignment: Assignment,
+    task: AbortHandle,
+    terminating: watch::Sender<bool>,
+}
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Government {
+    /// Makes sure that every pod with an address has its probe task, and no other has.
+    pub(super) fn assign(&mut self, key: &RouteKey, scene: &Scenery) {
+        let Some(tended) = self.routes.get_mut(key) else { return };
+        let spec = &scene.route.spec;
+        let mut wanted = BTreeMap::new();
+        for pod in &scene.pods {
+            let (Some(ip), true) = (observe::ip_of(pod), observe::lifecycle_of(pod) != Lifecycle::Ended) else {
+                continue;
+            };
+            let assignment = Assignment {
+                route: key.clone(),
+                pod: observe::key_of(pod),
+                ip,
+                port: spec.port,
+                connection: spec.connection.clone(),
+                interval: spec.probe.interval.0,
+                timeout: spec.probe.timeout.0,
+            };
+            wanted.insert(
+                assignment.pod.clone(),
+                (assignment, pod.metadata.deletion_timestamp.is_some()),
+            );
+        }
+        tended.probes.retain(|pod, probed| {
+            wanted
+                .get(pod)
+                .is_some_and(|(assignment, _)| *assignment == probed.assignment)
+        });
+        let present: BTreeSet<PodKey> = scene.pods.iter().map(|pod| observe::key_of(pod)).collect();
+        tended.sightings.retain(|pod, _| present.contains(pod));
+        for (pod, (assignment, terminating)) in wanted {
+            if let Some(probed) = tended.probes.get(&pod) {
+                probed
+                    .terminating
+                    .send_if_modified(|before| std::mem::replace(before, terminating) != terminating);
+                continue;
+            }
+            let (told, tells) = watch::channel(terminating);
+            let work = prober::run(assignment.clone(), self.surroundings.clone(), tells);
+            let task = self.probes.spawn(work);
+            tended.probes.insert(
+                pod,
+                Probed {
+                    assignment,
+                    task,
+                    terminating: told,
+                },
+            );
+        }
+    }
+
+    /// A probe has seen something.
+    pub(super) fn saw(&mut self, seen: Seen) {
+        let Seen {
+            route,
+            pod,
+            via,
+            sighting,
+        } = seen;
+        let Some(tended) = self.routes.get_mut(&route) else {
+            return;
+        };
+        if !tended
+            .probes
+            .get(&pod)
+            .is_some_and(|probed| probed.assignment.ip == sighting.ip)
+        {
+            return;
+        }
+        if sighting.reply {
+            self.context.gave_up_blind.store(false, Ordering::Relaxed);
+        }
+        let sightings = tended.sightings.entry(pod).or_default();
+        let before = gist(sightings);
+        sightings.record(via, sighting);
+        if before != gist(sightings) {
+            self.due.add(route);
+        }
+    }
+}
+
+/// What of the sightings can make a turn due: not how far the log has come.
+fn gist(sightings: &Sightings) -> Option<(probe::Evidence, Option<Timeline>, Option<SystemIdentifier>)> {
+    let deciding = sightings.deciding()?;
+    let report = deciding.report.as_ref();
+    Some((
+        deciding.evidence,
+        report.map(|report| report.timeline),
+        report.map(|report| report.system_identifier),
+    ))
+}
