@@ -65,9 +65,9 @@ async fn a_full_server_is_alive() {
             Err(error) => refused = refused.or(Some(error)),
         }
     }
-    let answer = Err(refused.unwrap());
-    assert_eq!(classify(&answer), Evidence::Barred, "{answer:?}");
-    assert_eq!(answer.unwrap_err().sqlstate(), Some("53300"));
+    let refused = refused.unwrap();
+    assert_eq!(refused.sqlstate(), Some("53300"), "{refused}");
+    assert_eq!(classify(&Err(refused)), Evidence::Barred);
     // A closed session makes room, in a moment: its slot is the last thing that the server frees.
     kept.pop().unwrap().close().await;
     let room = wait_for("room for one more", PATIENT, || async {
