@@ -48,6 +48,33 @@ pub fn thaw_pod(cluster: &Cluster, pod_uid: &str) -> Result<(), Error> {
     cgroup::set_frozen(&cluster.pod_group(pod_uid)?, false)
 }
 
+/// Stops a component of the cluster, such as `kube-apiserver`, in its tracks: connections stay open and nothing answers.
+pub fn freeze_component(cluster: &Cluster, name: &str) -> Result<(), Error> {
+    signal_component(cluster, name, Signal::STOP)
+}
+
+/// Lets a frozen component go on where it was.
+pub fn thaw_component(cluster: &Cluster, name: &str) -> Result<(), Error> {
+    signal_component(cluster, name, Signal::CONT)
+}
+
+fn signal_component(cluster: &Cluster, name: &str, signal: Signal) -> Result<(), Error> {
+    let (record, process) = cluster.component(name)?;
+    let missing = || Error::NoSuch {
+        what: format!("a running component {name}"),
+        hint: "`chaos status` shows them".to_owned(),
+    };
+    let process = process.ok_or_else(missing)?;
+    if process
+        .signal(signal)
+        .map_err(Error::io("signal the process of", &record))?
+    {
+        Ok(())
+    } else {
+        Err(missing())
+    }
+}
+
 /// The server's first process: the one whose parent is not of the server. Otherwise why it cannot be told.
 fn postmaster(processes: &[Process]) -> Result<&Process, &'static str> {
     let servers = || {

@@ -182,3 +182,54 @@ fn unsettled(route: &PostgresRoute) -> Option<String> {
         Some(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn route(status: &Value) -> PostgresRoute {
+        let spec = json!({
+            "podSelector": {"matchLabels": {"app": "db"}},
+            "services": {"primary": "rw", "replica": "ro"},
+            "connection": {"user": "pgsteer", "passwordSecret": {"name": "probe", "key": "password"}},
+        });
+        let route = json!({"apiVersion": "pgsteer.io/v1alpha1", "kind": "PostgresRoute", "metadata": {"name": "db"}, "spec": spec, "status": status});
+        serde_json::from_value(route).expect("a route")
+    }
+
+    fn settled(status: &str) -> Value {
+        json!([{"type": "Settled", "status": status, "reason": "Because", "message": "of this", "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    }
+
+    #[test]
+    fn a_route_counts_as_settled_only_with_a_primary_and_a_replica() {
+        let cases = [
+            (json!({}), Some("no condition Settled")),
+            (json!({"conditions": settled("False")}), Some("Because (of this)")),
+            (
+                json!({"conditions": settled("True"), "replicas": 1}),
+                Some("no primary"),
+            ),
+            (
+                json!({"conditions": settled("True"), "primary": "db-0", "replicas": 0}),
+                Some("no replica"),
+            ),
+            (
+                json!({"conditions": settled("True"), "primary": "db-0", "replicas": 1}),
+                None,
+            ),
+        ];
+        for (status, expected) in cases {
+            let missing = unsettled(&route(&status));
+            match expected {
+                Some(expected) => assert!(
+                    missing.as_ref().is_some_and(|missing| missing.contains(expected)),
+                    "{status}: {missing:?}"
+                ),
+                None => assert_eq!(missing, None, "{status}"),
+            }
+        }
+    }
+}

@@ -145,3 +145,83 @@ fn of_client(kind: Kind) -> &'static str {
 fn word(text: Option<&str>) -> &str {
     text.filter(|text| !text.is_empty()).unwrap_or("-")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Answerer, Line};
+
+    fn said(at: u64, session: SessionKind, outcome: Outcome) -> Entry {
+        let line = Line {
+            n: at,
+            at: HostTime(at),
+            began: HostTime(at),
+            session,
+            outcome,
+        };
+        Entry {
+            at: HostTime(at * 1_000_000),
+            what: Happening::Client {
+                kind: Kind::Write,
+                line,
+            },
+        }
+    }
+
+    fn by(address: &str) -> Outcome {
+        let by = Answerer {
+            system: "7".to_owned(),
+            timeline: 1,
+            address: address.to_owned(),
+            in_recovery: false,
+        };
+        Outcome::Written { id: 1, by }
+    }
+
+    fn shown(history: &[Entry]) -> Vec<String> {
+        let mut world = World::default();
+        let mut lines = Vec::new();
+        for entry in history {
+            lines.extend(line_of(&entry.what, &world));
+            world.take(&entry.what);
+        }
+        lines
+    }
+
+    #[test]
+    fn a_line_is_written_when_somebody_else_answers_a_new_connection() {
+        let failed = || Outcome::Failed {
+            error: "refused".to_owned(),
+        };
+        let history = [
+            said(1, SessionKind::Fresh, by("a")),
+            said(2, SessionKind::Fresh, by("a")),
+            said(3, SessionKind::Kept, failed()),
+            said(4, SessionKind::Fresh, failed()),
+            said(5, SessionKind::Fresh, failed()),
+            said(6, SessionKind::Fresh, by("b")),
+        ];
+        assert_eq!(
+            shown(&history),
+            [
+                "writes      answered by a on timeline 1",
+                "writes      refused",
+                "writes      answered by b on timeline 1"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_table_says_how_things_stand_and_a_dash_where_nothing_is() {
+        let mut world = World::default();
+        world.take(&Happening::Role {
+            pod: "pg-0".to_owned(),
+            role: None,
+        });
+        world.take(&said(1, SessionKind::Fresh, by("a")).what);
+        let table = table(&world).join("\n");
+        assert!(table.contains("leader   -"), "{table}");
+        assert!(table.contains("pg-0                         -"), "{table}");
+        assert!(table.contains("1 answered, 0 failed, by a on timeline 1"), "{table}");
+    }
+}

@@ -241,6 +241,17 @@ impl Cluster {
         Ok(components)
     }
 
+    /// The record of a component and its process, if it was ever started.
+    pub(crate) fn component(&self, name: &str) -> Result<(PathBuf, Option<Process>), Error> {
+        let record = self.layout.processes().join(name);
+        let process = if record.is_file() {
+            Process::recorded(&record)?
+        } else {
+            None
+        };
+        Ok((record, process))
+    }
+
     /// The control group of a pod, in the hierarchy that can also freeze it.
     pub(crate) fn pod_group(&self, uid: &str) -> Result<PathBuf, Error> {
         let hierarchies = Hierarchies::detect()?;

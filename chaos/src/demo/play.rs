@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::history::History;
 use super::server::{Console, Keys, servers};
-use super::verdict::{self, Run, Succession, Verdict};
+use super::verdict::{self, Absence, Run, Succession, Verdict};
 use super::watch::{self, ROLE};
 use super::{Error, clients};
 use crate::cluster::{self, Cluster};
@@ -30,6 +30,10 @@ const PROMOTION_LIMIT: Duration = Duration::from_secs(30);
 const SWITCH_LIMIT: Duration = Duration::from_mins(2);
 /// A leader that goes lets go of the Lease; one that cannot is waited out for the Lease's time to live, 5 s.
 const SUCCESSION_LIMIT: Duration = Duration::from_mins(1);
+/// The component that is frozen, and for how long: longer than a leader may lead without it (the Lease's time to live is 5 s), shorter
+/// than a node may be silent (40 s).
+const API_SERVER: &str = "kube-apiserver";
+const API_SERVER_AWAY: Duration = Duration::from_secs(8);
 /// Clients are answered within a second of their start.
 const CLIENTS_LIMIT: Duration = Duration::from_mins(1);
 /// So many answers of each client before anything is done to the servers: they are at full pace then.
@@ -59,6 +63,7 @@ pub(super) async fn play(cluster: &Cluster, screen: Screen) -> Result<Verdict, E
         .iter()
         .filter(|life| !before.contains(life))
         .count();
+    let absence = stage.absence().await?;
     // What was acknowledged up to now has to be there when the rows are read afterwards.
     let history: Vec<Entry> = stage.history.read(<[Entry]>::to_vec);
     let present = stage.console(&switchover.cut.new, "app").await?.ids().await?;
@@ -71,6 +76,7 @@ pub(super) async fn play(cluster: &Cluster, screen: Screen) -> Result<Verdict, E
         succession,
         switchover: switch(switchover),
         pod_events,
+        absence,
         present,
     }))
 }
@@ -174,7 +180,7 @@ impl Stage<'_> {
             "SIGKILL to the postmaster of {} (process {})",
             cut.old.pod, killed.pid
         ));
-        decides().await;
+        pause(PROMOTER_DECIDES).await;
         let cut = self.promote(promoter, Cut { began, ..cut }).await?;
         self.switched("the failover to be complete", cut).await
     }
@@ -265,7 +271,8 @@ impl Stage<'_> {
                 next.ok_or_else(|| format!("the Lease names {:?}", World::after(history).leader))
             })
             .await?;
-        let (unlabelled, repaired) = self.repaired().await?;
+        let (_, replica) = self.pair().await?;
+        let (unlabelled, repaired) = self.repaired(&replica).await?;
         Ok(Succession {
             deleted,
             old,
@@ -276,9 +283,29 @@ impl Stage<'_> {
         })
     }
 
-    /// Takes the replica's label off, and waits until it is back and the pod is in its Service again.
-    async fn repaired(&self) -> Result<(HostTime, HostTime), Error> {
+    /// The API server stops in its tracks for longer than a leader may go without it; then a label is taken off by hand, for a leader to
+    /// put back.
+    async fn absence(&self) -> Result<Absence, Error> {
+        let stopped = HostTime::now();
+        fault::freeze_component(self.cluster, API_SERVER)?;
+        self.history.did(format!("{API_SERVER} frozen"));
+        pause(API_SERVER_AWAY).await;
+        fault::thaw_component(self.cluster, API_SERVER)?;
+        self.history.did(format!("{API_SERVER} goes on"));
+        let back = HostTime::now();
         let (_, replica) = self.pair().await?;
+        let (unlabelled, repaired) = self.repaired(&replica).await?;
+        Ok(Absence {
+            stopped,
+            back,
+            edited: replica.pod,
+            unlabelled,
+            repaired,
+        })
+    }
+
+    /// Takes the replica's label off, and waits until it is back and the pod is in its Service again.
+    async fn repaired(&self, replica: &Server) -> Result<(HostTime, HostTime), Error> {
         let pods: Api<Pod> = Api::namespaced(self.cluster.client(), NAMESPACE);
         let unlabelled = HostTime::now();
         let patch = Patch::Merge(json!({"metadata": {"labels": {ROLE: null}}}));
@@ -331,10 +358,10 @@ impl Stage<'_> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "plays a promoter who takes his time; nothing is awaited"
+    reason = "plays a promoter who takes his time, and a fault that lasts; nothing is awaited"
 )]
-async fn decides() {
-    tokio::time::sleep(PROMOTER_DECIDES).await;
+async fn pause(span: Duration) {
+    tokio::time::sleep(span).await;
 }
 
 fn gone(what: &str) -> cluster::Error {

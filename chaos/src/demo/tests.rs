@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::verdict::{Run, Succession, judge};
+use super::verdict::{Absence, Run, Succession, judge};
 use crate::host_time::HostTime;
 use crate::timeline::{Cut, Entry, Happening, Server, Switch};
 use crate::workload::{Answerer, Kind, Line, Outcome, SessionKind};
@@ -73,6 +73,14 @@ fn run(history: &[Entry]) -> Run<'_> {
         },
         switchover: switch("b", "a", 2),
         pod_events: 0,
+        // One write, below, is within it.
+        absence: Absence {
+            stopped: HostTime(2),
+            back: HostTime(4),
+            edited: "a".to_owned(),
+            unlabelled: HostTime(6),
+            repaired: HostTime(8),
+        },
         present: BTreeSet::from([1]),
     }
 }
@@ -119,4 +127,38 @@ fn each_broken_rule_fails_the_run() {
 #[test]
 fn a_run_without_one_acknowledged_write_shows_nothing() {
     assert!(!judge(&run(&[])).passed());
+}
+
+fn relabelled(at: u64, pod: &str) -> Entry {
+    let (pod, role) = (pod.to_owned(), Some("replica".to_owned()));
+    Entry {
+        at: HostTime(at),
+        what: Happening::Role { pod, role },
+    }
+}
+
+#[test]
+fn i8_a_label_that_changes_while_the_api_server_is_away_fails_the_run() {
+    let cases = [
+        ("before it went away", relabelled(1, "a"), true),
+        ("when it came back", relabelled(5, "a"), false),
+        ("by hand, and put back", relabelled(7, "a"), true),
+        ("another one meanwhile", relabelled(7, "b"), false),
+    ];
+    for (name, changed, passes) in cases {
+        let history = [written(1, "a", 1), changed];
+        assert_eq!(judge(&run(&history)).passed(), passes, "{name}");
+    }
+}
+
+#[test]
+fn a_new_connection_that_is_refused_while_the_api_server_is_away_fails_the_run() {
+    let mut refused = written(1, "a", 1);
+    if let Happening::Client { line, .. } = &mut refused.what {
+        line.outcome = Outcome::Failed {
+            error: "refused".to_owned(),
+        };
+    }
+    let history = [written(1, "a", 1), refused];
+    assert!(!judge(&run(&history)).passed());
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host_time::HostTime;
-use crate::timeline::{self, Cause, Entry, Loss, Switch};
-use crate::workload::Kind;
+use crate::timeline::{self, Cause, Entry, Happening, Loss, Switch};
+use crate::workload::{Kind, SessionKind};
 
 /// One thing that had to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,42 @@ pub(super) struct Succession {
     pub(super) repaired: HostTime,
 }
 
+/// The API server was away; afterwards a label was taken off by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Absence {
+    pub(super) stopped: HostTime,
+    pub(super) back: HostTime,
+    /// The pod whose label was taken off.
+    pub(super) edited: String,
+    pub(super) unlabelled: HostTime,
+    pub(super) repaired: HostTime,
+}
+
+impl Absence {
+    /// Labels that changed since the API server went away, other than by hand.
+    fn changed_labels(&self, history: &[Entry]) -> usize {
+        let during = history
+            .iter()
+            .filter(|entry| (self.stopped..=self.repaired).contains(&entry.at));
+        let by_hand = |at: HostTime, pod: &str| pod == self.edited && at >= self.unlabelled;
+        let changed = during.filter(|entry| match &entry.what {
+            Happening::Role { pod, .. } | Happening::PodGone { pod } => !by_hand(entry.at, pod),
+            Happening::Did(_) | Happening::Endpoints { .. } | Happening::Leader { .. } | Happening::Client { .. } => {
+                false
+            }
+        });
+        changed.count()
+    }
+
+    /// New connections through the write Service that were served meanwhile, and those that were not.
+    fn writes(&self, history: &[Entry]) -> (usize, usize) {
+        let during = timeline::lines(history, Kind::Write)
+            .filter(|line| line.session == SessionKind::Fresh && line.began >= self.stopped && line.at <= self.back);
+        let (served, failed): (Vec<_>, Vec<_>) = during.partition(|line| line.outcome.by().is_some());
+        (served.len(), failed.len())
+    }
+}
+
 /// A whole run.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
@@ -48,6 +84,7 @@ pub(super) struct Run<'a> {
     pub(super) switchover: Switch,
     /// Containers of the route that were restarted, or pods that were replaced, during the switchover.
     pub(super) pod_events: usize,
+    pub(super) absence: Absence,
     /// The rows that the last primary has.
     pub(super) present: BTreeSet<u64>,
 }
@@ -75,26 +112,20 @@ pub(super) fn judge(run: &Run<'_>) -> Verdict {
     let switches = [run.failover.clone(), run.switchover.clone()];
     let acknowledged = timeline::acknowledged(run.history);
     let lost = timeline::losses(&acknowledged, &run.present, &switches);
-    let routing = count(&lost, Cause::Routing);
-    let primaries = timeline::most_primaries(run.history);
-    let endpoints = timeline::most_write_endpoints(run.history);
-    let succession = &run.succession;
-    let checks = vec![
+    Verdict {
+        checks: [
+            switches_checked(run),
+            controllers_checked(run),
+            always_checked(run, acknowledged.len(), &lost),
+        ]
+        .concat(),
+        figures: figures(run, acknowledged.len(), &lost),
+    }
+}
+
+fn switches_checked(run: &Run<'_>) -> Vec<Check> {
+    vec![
         complete("the primary was killed: both Services switched over", &run.failover),
-        check(
-            "the leader's pod was deleted: another replica leads",
-            succession.old != succession.new,
-            format!(
-                "{}, after {} ms",
-                succession.new,
-                succession.led.millis_since(succession.deleted)
-            ),
-        ),
-        check(
-            "a label was taken off by hand: the new leader put it back",
-            succession.repaired >= succession.unlabelled,
-            format!("after {} ms", succession.repaired.millis_since(succession.unlabelled)),
-        ),
         complete(
             "a promotion while the old primary ran: both Services switched over",
             &run.switchover,
@@ -102,8 +133,55 @@ pub(super) fn judge(run: &Run<'_>) -> Verdict {
         check(
             "that promotion came with no pod event",
             run.pod_events == 0,
-            format!("{} containers restarted, pods replaced", run.pod_events),
+            format!("{} containers restarted or pods replaced", run.pod_events),
         ),
+    ]
+}
+
+fn controllers_checked(run: &Run<'_>) -> Vec<Check> {
+    let Succession {
+        deleted,
+        old,
+        new,
+        led,
+        unlabelled,
+        repaired,
+    } = &run.succession;
+    let changed = run.absence.changed_labels(run.history);
+    let (served, failed) = run.absence.writes(run.history);
+    vec![
+        check(
+            "the leader's pod was deleted: another replica leads",
+            old != new,
+            format!("{new}, after {} ms", led.millis_since(*deleted)),
+        ),
+        check(
+            "a label was taken off by hand: the new leader put it back",
+            repaired >= unlabelled,
+            format!("after {} ms", repaired.millis_since(*unlabelled)),
+        ),
+        check(
+            "the API server was away: no label changed",
+            changed == 0,
+            format!(
+                "{changed} changed in {} ms; a label taken off afterwards was put back after {} ms",
+                run.absence.back.millis_since(run.absence.stopped),
+                run.absence.repaired.millis_since(run.absence.unlabelled)
+            ),
+        ),
+        check(
+            "and the write Service went on",
+            served > 0 && failed == 0,
+            format!("{served} new connections served, {failed} not"),
+        ),
+    ]
+}
+
+fn always_checked(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<Check> {
+    let routing = count(lost, Cause::Routing);
+    let primaries = timeline::most_primaries(run.history);
+    let endpoints = timeline::most_write_endpoints(run.history);
+    vec![
         check(
             "never two pods labelled primary",
             primaries <= 1,
@@ -116,19 +194,15 @@ pub(super) fn judge(run: &Run<'_>) -> Verdict {
         ),
         check(
             "acknowledged writes lost by routing",
-            routing == 0 && !acknowledged.is_empty(),
-            format!("{routing} of {}", acknowledged.len()),
+            routing == 0 && acknowledged > 0,
+            format!("{routing} of {acknowledged}"),
         ),
         check(
             "everything was recorded",
             run.complete,
             format!("{} entries", run.history.len()),
         ),
-    ];
-    Verdict {
-        checks,
-        figures: figures(run, acknowledged.len(), &lost),
-    }
+    ]
 }
 
 fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {

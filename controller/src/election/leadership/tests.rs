@@ -18,7 +18,7 @@ fn reign(number: u64, until: u64) -> Reign {
 }
 
 #[test]
-fn a_permit_lasts_until_the_reign_does_and_not_a_nanosecond_longer() {
+fn i2_a_permit_lasts_until_the_reign_does_and_not_a_nanosecond_longer() {
     let leadership = Leadership::Leader(reign(1, 10));
     let before = Tick::from_nanos(9_999_999);
     let leave = permit(&leadership, before).unwrap();
