@@ -31,11 +31,12 @@ impl Part {
         }
     }
 
-    /// The command that builds it.
+    /// The command that builds it, as one types it in the project's folder.
     fn command(self) -> String {
+        let build = "cargo run --locked -p pgsteer-chaos -- build";
         match self {
-            Self::ControlPlane => "chaos build --control-plane".to_owned(),
-            Self::All => "chaos build".to_owned(),
+            Self::ControlPlane => format!("{build} --control-plane"),
+            Self::All => build.to_owned(),
         }
     }
 
@@ -135,4 +136,24 @@ async fn build_one(module: &Module, program: &Program, output: &Path) -> Result<
         .run()
         .await?;
     std::fs::rename(&partial, output).map_err(Error::io("put in place", output))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_built_is_named_with_the_command_that_builds_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::choose(Some(directory.path().to_owned()), None, None);
+        let error = Programs::find(&cache, Part::ControlPlane)
+            .await
+            .expect_err("an empty cache");
+        let told = error.to_string();
+        assert!(
+            told.contains("etcd") && told.contains("kube-apiserver") && !told.contains("kubelet"),
+            "{told}"
+        );
+        assert!(told.contains("pgsteer-chaos -- build --control-plane"), "{told}");
+    }
 }
