@@ -9,17 +9,16 @@ pub(crate) fn of(pod: &Pod, container: &Container, data_directory: Option<&str>)
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let mounts = || container.volume_mounts.iter().flatten();
     let volume_named = |name: &str| volumes.clone().find(|volume| volume.name == name);
-    let volume = match data_directory {
-        Some(directory) => mounts()
+    let volume = if let Some(directory) = data_directory {
+        mounts()
             .filter(|mount| is_within(directory, &mount.mount_path))
             .max_by_key(|mount| mount.mount_path.trim_end_matches('/').len())
-            .and_then(|mount| volume_named(&mount.name)),
-        None => {
-            let mut claims = mounts()
-                .filter_map(|mount| volume_named(&mount.name))
-                .filter(|volume| claim(pod, volume).is_some());
-            claims.next().filter(|_| claims.next().is_none())
-        }
+            .and_then(|mount| volume_named(&mount.name))
+    } else {
+        let mut claims = mounts()
+            .filter_map(|mount| volume_named(&mount.name))
+            .filter(|volume| claim(pod, volume).is_some());
+        claims.next().filter(|_| claims.next().is_none())
     };
     volume
         .and_then(|volume| named(pod, volume))

@@ -87,7 +87,7 @@ impl Government {
         for pod in done.pods.into_values().flatten() {
             scope.pods.show(pod, now);
         }
-        if let Some(ledger) = done.ledger.flatten() {
+        if let Some(ledger) = done.ledger {
             scope.ledgers.show(ledger, now);
         }
         tended.conflicts = if conflict { tended.conflicts + 1 } else { 0 };

@@ -13,7 +13,7 @@ use crate::{clock::Tick, decide::LabelState};
 const CONTEST_CHANGES: usize = 3;
 
 /// See [`CONTEST_CHANGES`].
-const CONTEST_WINDOW: Duration = Duration::from_secs(60);
+const CONTEST_WINDOW: Duration = Duration::from_mins(1);
 
 /// While a label is contested it is repaired this often at most.
 const CONTEST_REPAIR_EVERY: Duration = Duration::from_secs(30);
@@ -35,7 +35,8 @@ pub(crate) struct Memory {
 struct PodMemory {
     unknown: bool,
     out_of_write_since: Option<Tick>,
-    written: Option<Option<Role>>,
+    /// What this reign last wrote; a label that differs from it is somebody else's.
+    written: Option<LabelState>,
     foreign_changes: VecDeque<Tick>,
     repair_not_before: Option<Tick>,
 }
@@ -73,7 +74,7 @@ impl Memory {
         } else {
             Some(pod.out_of_write_since.unwrap_or(now))
         };
-        let changed_by_others = pod.written.is_some_and(|written| !label.is(written));
+        let changed_by_others = pod.written.as_ref().is_some_and(|written| written != label);
         if changed_by_others {
             pod.written = None;
             pod.foreign_changes.push_back(now);
@@ -94,7 +95,7 @@ impl Memory {
     /// The label of a pod was written, and answered.
     pub(crate) fn wrote(&mut self, uid: &str, label: Option<Role>) {
         let pod = self.pods.entry(uid.to_owned()).or_default();
-        pod.written = Some(label);
+        pod.written = Some(label.map_or(LabelState::Absent, LabelState::Known));
     }
 
     /// Whether a write to the pod had no definite answer.

@@ -32,11 +32,13 @@ use std::{
 };
 
 use kube::{Client, Resource, ResourceExt};
+use shared::term::Term;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    chain::Chain,
     clock::{Clock, Tick},
     election::{self, Reign, StepDown},
     health::Health,
@@ -62,7 +64,7 @@ const SIGHTINGS_MAX: usize = 4096;
 const ZOMBIE_PAUSE: Duration = Duration::from_secs(5);
 
 /// A leader that sees no server of any route stays out of the election for a time between these.
-const BLIND_PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(60);
+const BLIND_PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_mins(1);
 
 /// Which route.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,6 +211,17 @@ async fn wait_beating<T>(context: &Context, ready: impl Future<Output = T>) -> T
     }
 }
 
+/// Something that must not happen. The reign ends with it, and with the reign the process: what is broken here is not to be led on.
+#[derive(Debug, thiserror::Error)]
+enum Defect {
+    /// A task panicked.
+    #[error("a task ended unexpectedly")]
+    Task(#[from] tokio::task::JoinError),
+    /// A watch came to an end by itself.
+    #[error("the watch on {0} ended")]
+    Watch(&'static str),
+}
+
 /// The state of a reign.
 struct Government {
     context: Arc<Context>,
@@ -228,7 +241,6 @@ impl Government {
         self.everything_is_due();
         let mut round_due = self.context.clock.now() + TURN_EVERY;
         let context = Arc::clone(&self.context);
-        let due = Arc::clone(&self.due);
         while !context.stop.is_cancelled() {
             context.health.beat();
             let now = context.clock.now();
@@ -237,67 +249,72 @@ impl Government {
                 round_due = now + TURN_EVERY;
             }
             self.wake_routes(now);
-            for route in due.take() {
+            for route in self.due.take() {
                 self.turn(&route);
             }
             if self.all_blind() {
                 self.give_up_blind().await;
                 return;
             }
-            let pause = self
-                .next_wake(round_due)
-                .since(context.clock.now())
-                .max(Duration::from_millis(1));
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the pace of the loop; the tick decides what is due"
-            )]
-            let paused = tokio::time::sleep(pause);
-            tokio::select! {
-                () = context.stop.cancelled() => {}
-                () = due.wait() => {}
-                Some(first) = seen.recv() => {
-                    self.saw(first);
-                    while let Ok(more) = seen.try_recv() {
-                        self.saw(more);
-                    }
-                }
-                Some(done) = self.turns.join_next() => match done {
-                    Ok(done) => {
-                        if let Some(met) = self.turned(done) {
-                            warn!(%met, "this replica is not the latest leader: it stops and leaves the Lease alone");
-                            context.election.step_down(StepDown::Zombie, ZOMBIE_PAUSE).await;
-                            return;
-                        }
-                    }
-                    Err(error) => error!(%error, "a turn ended unexpectedly"),
-                },
-                Some(reported) = self.reports.join_next() => match reported {
-                    Ok(reported) => self.reported(reported),
-                    Err(error) => error!(%error, "a report ended unexpectedly"),
-                },
-                Some(read) = self.owners.reads.join_next() => match read {
-                    Ok((uid, owner)) => {
-                        self.owners.learn(uid, owner, context.clock.now());
-                        self.everything_is_due();
-                    }
-                    Err(error) => error!(%error, "a read ended unexpectedly"),
-                },
-                Some(ended) = self.probes.join_next() => {
-                    // A probe that was called off ends as cancelled; anything else is a defect that must not blind us in silence.
-                    if let Err(error) = ended && !error.is_cancelled() {
-                        error!(%error, "a probe ended unexpectedly: the reign ends with it");
-                        return;
-                    }
-                }
-                Some(ended) = watches.join_next() => {
-                    error!(watch = ?ended, "a watch ended: the reign ends with it");
+            let pause = self.next_wake(round_due).since(context.clock.now());
+            match self.next(&mut seen, watches, pause.max(Duration::from_millis(1))).await {
+                Ok(None) => {}
+                Ok(Some(met)) => {
+                    warn!(%met, "this replica is not the latest leader: it stops and leaves the Lease alone");
+                    context.election.step_down(StepDown::Zombie, ZOMBIE_PAUSE).await;
                     return;
                 }
-                () = paused => {}
+                Err(defect) => {
+                    error!(defect = %Chain(&defect), "the reign ends with it");
+                    return;
+                }
             }
         }
         self.last_writes().await;
+    }
+
+    /// Waits for whatever comes first, and takes it in. Answers the term of somebody with a higher claim, if one was met.
+    async fn next(
+        &mut self,
+        seen: &mut mpsc::Receiver<Seen>,
+        watches: &mut JoinSet<&'static str>,
+        pause: Duration,
+    ) -> Result<Option<Term>, Defect> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the pace of the loop; the tick decides what is due"
+        )]
+        let paused = tokio::time::sleep(pause);
+        tokio::select! {
+            () = self.context.stop.cancelled() => {}
+            () = self.due.wait() => {}
+            Some(first) = seen.recv() => {
+                self.saw(first);
+                while let Ok(more) = seen.try_recv() {
+                    self.saw(more);
+                }
+            }
+            Some(done) = self.turns.join_next() => return Ok(self.turned(done?)),
+            Some(reported) = self.reports.join_next() => self.reported(reported?),
+            Some(read) = self.owners.reads.join_next() => {
+                let (uid, owner) = read?;
+                self.learn(uid, owner);
+            }
+            Some(ended) = self.probes.join_next() => match ended {
+                // A probe that was called off.
+                Err(error) if error.is_cancelled() => {}
+                ended => ended?,
+            },
+            Some(ended) = watches.join_next() => return Err(Defect::Watch(ended?)),
+            () = paused => {}
+        }
+        Ok(None)
+    }
+
+    /// The workload that owns a pod has been read.
+    fn learn(&mut self, uid: String, owner: owners::Owner) {
+        self.owners.learn(uid, owner, self.context.clock.now());
+        self.everything_is_due();
     }
 
     /// Lets the writes that are under way come to their end: the Lease is given up after the last one.

@@ -1,7 +1,7 @@
 //! The probe task of one pod: one kept session, and a fresh connection at least once a second.
 //!
 //! ```text
-//!            open ----> kept session: pulse every interval, hears a promotion unasked
+//!            open ----> kept session: pulse every interval; its answer tells a promotion
 //!  fresh ---<                |  ends, or fails
 //!            ask  <----------'  at once: a fresh connection decides
 //! ```
@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
 use probe::{Evidence, News, ProbeError, Report, Session, Standing, classify};
 use rand::RngExt;
 use shared::route::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use super::{RouteKey, credentials::Credentials};
 use crate::{
@@ -103,7 +105,7 @@ pub(crate) async fn run(assignment: Assignment, surroundings: Surroundings, term
 
 /// What the task woke up for.
 enum Woke {
-    Fresh(Opened),
+    Fresh(Box<Opened>),
     News(News),
     Pause,
     Terminating,
@@ -112,7 +114,8 @@ enum Woke {
 impl Prober {
     async fn run(&mut self) {
         let mut kept: Option<Session> = None;
-        let mut fresh: Option<BoxFuture<'static, Opened>> = None;
+        // A task of its own, so that a slow login never holds up the kept session, nor the other way round.
+        let mut fresh: JoinSet<Opened> = JoinSet::new();
         let mut fresh_due = self.surroundings.clock.now();
         while !self.surroundings.out.is_closed() {
             let now = self.surroundings.clock.now();
@@ -120,14 +123,19 @@ impl Prober {
                 // The end of a session says nothing by itself: a fresh connection decides, now.
                 fresh_due = now;
             }
-            if fresh.is_none() && now >= fresh_due {
+            if fresh.is_empty() && now >= fresh_due {
                 let keep = kept.is_none() && !*self.terminating.borrow();
-                fresh = Some(self.open(keep).await);
+                fresh.spawn(self.open(keep));
             }
-            let pause = self.pause(kept.is_some(), fresh_due.since(now));
+            let fresh_in = if fresh.is_empty() {
+                fresh_due.since(now)
+            } else {
+                FRESH_EVERY
+            };
+            let pause = self.pause(kept.is_some(), fresh_in);
             match wake(&mut fresh, &mut kept, &mut self.terminating, pause).await {
-                Woke::Fresh(Opened { asked, answer, session }) => {
-                    fresh = None;
+                Woke::Fresh(opened) => {
+                    let Opened { asked, answer, session } = *opened;
                     let evidence = evidence(&answer);
                     fresh_due = self.surroundings.clock.now() + self.again(evidence);
                     if evidence == Evidence::Starting {
@@ -151,7 +159,7 @@ impl Prober {
         let jitter = rand::rng().random_range(Duration::ZERO..=interval / JITTER_PARTS);
         let fresh_in = fresh_in.max(Duration::from_millis(1));
         if keeps {
-            (interval - jitter).min(fresh_in)
+            interval.saturating_sub(jitter).min(fresh_in)
         } else {
             fresh_in
         }
@@ -163,14 +171,14 @@ impl Prober {
         match evidence {
             Evidence::Writable | Evidence::InRecovery if *self.terminating.borrow() => self.assignment.interval,
             Evidence::Writable | Evidence::InRecovery | Evidence::Barred => {
-                FRESH_EVERY - rand::rng().random_range(Duration::ZERO..=FRESH_EVERY / JITTER_PARTS)
+                FRESH_EVERY.saturating_sub(rand::rng().random_range(Duration::ZERO..=FRESH_EVERY / JITTER_PARTS))
             }
             Evidence::Down | Evidence::Starting | Evidence::Silent | Evidence::Unclear => self.assignment.interval,
         }
     }
 
-    /// Begins a fresh connection.
-    async fn open(&mut self, keep: bool) -> BoxFuture<'static, Opened> {
+    /// A fresh connection, with everything that it takes.
+    fn open(&self, keep: bool) -> impl Future<Output = Opened> + Send + 'static {
         let Assignment {
             route,
             connection,
@@ -178,19 +186,15 @@ impl Prober {
             port,
             timeout,
             ..
-        } = &self.assignment;
-        let login = self
-            .surroundings
-            .credentials
-            .login(route, connection, self.rejected)
-            .await;
-        let target = match login.map_err(|error| error.to_string()) {
-            Ok(login) => login.target(SocketAddr::new(*ip, *port)),
-            Err(reason) => Err(reason),
-        };
-        let timeout = *timeout;
-        let asked = self.surroundings.clock.now();
+        } = self.assignment.clone();
+        let Surroundings { credentials, clock, .. } = self.surroundings.clone();
+        let rejected = self.rejected;
         async move {
+            let login = credentials.login(&route, &connection, rejected).await;
+            let target = login
+                .map_err(|error| error.to_string())
+                .and_then(|login| login.target(SocketAddr::new(ip, port)));
+            let asked = clock.now();
             let (answer, session) = match target {
                 Err(reason) => (Err(Failure::NoLogin(reason)), None),
                 Ok(target) if keep => match Session::open(&target, timeout).await {
@@ -201,7 +205,6 @@ impl Prober {
             };
             Opened { asked, answer, session }
         }
-        .boxed()
     }
 
     async fn pulse(&mut self, kept: &mut Option<Session>) {
@@ -304,17 +307,11 @@ fn evidence(answer: &Result<Report, Failure>) -> Evidence {
 
 /// Waits for whatever comes first.
 async fn wake(
-    fresh: &mut Option<BoxFuture<'static, Opened>>,
+    fresh: &mut JoinSet<Opened>,
     kept: &mut Option<Session>,
     terminating: &mut watch::Receiver<bool>,
     pause: Duration,
 ) -> Woke {
-    let opened = async {
-        match fresh {
-            Some(opening) => opening.await,
-            None => std::future::pending().await,
-        }
-    };
     let news = async {
         match kept {
             Some(session) => session.news().await,
@@ -327,7 +324,8 @@ async fn wake(
     )]
     let paused = tokio::time::sleep(pause);
     tokio::select! {
-        opened = opened => Woke::Fresh(opened),
+        // One that was cut off says nothing; the next is due at once.
+        Some(Ok(opened)) = fresh.join_next() => Woke::Fresh(Box::new(opened)),
         news = news => Woke::News(news),
         Ok(()) = terminating.changed() => Woke::Terminating,
         () = paused => Woke::Pause,

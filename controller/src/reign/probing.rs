@@ -94,11 +94,8 @@ impl Government {
         let Some(tended) = self.routes.get_mut(&route) else {
             return;
         };
-        if !tended
-            .probes
-            .get(&pod)
-            .is_some_and(|probed| probed.assignment.ip == sighting.ip)
-        {
+        let asked_for = tended.probes.get(&pod).map(|probed| probed.assignment.ip);
+        if asked_for != Some(sighting.ip) {
             return;
         }
         if sighting.reply {

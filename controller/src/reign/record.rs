@@ -95,10 +95,7 @@ const fn is_trouble(kind: ConditionType) -> bool {
 pub(crate) fn status(told: &Told<'_>) -> PostgresRouteStatus {
     let old = told.route.status.clone().unwrap_or_default();
     let says = conditions(told);
-    let conditions = says
-        .into_iter()
-        .map(|says| dated(says, told, &old.conditions))
-        .collect();
+    let conditions = says.iter().map(|says| dated(says, told, &old.conditions)).collect();
     let mut status = PostgresRouteStatus {
         observed_generation: told.route.metadata.generation,
         term: told.term,
@@ -234,7 +231,7 @@ const REASONS: [Reason; 23] = [
     Reason::WriteRefused,
 ];
 
-fn dated(says: Says, told: &Told<'_>, old: &[Condition]) -> Condition {
+fn dated(says: &Says, told: &Told<'_>, old: &[Condition]) -> Condition {
     let status = if says.holds { "True" } else { "False" };
     let kind = says.kind.to_string();
     let since = old
@@ -350,7 +347,7 @@ fn found(plan: &Plan) -> Vec<Says> {
             Finding::Barred { pod, detail } => barred.push(format!("{pod}: {detail}")),
             Finding::Contested { pod } => contested.push(pod.clone()),
             Finding::Foreign { pod, why } | Finding::Orphaned { pod, why: Some(why) } => {
-                foreign.push(format!("{pod}: {why}"))
+                foreign.push(format!("{pod}: {why}"));
             }
             Finding::NoMark { missing } => no_mark = Some(missing),
             Finding::SplitBrain { pods, tie } => split = Some((pods, *tie)),

@@ -30,7 +30,7 @@ use crate::{
 const NOTICES_MAX: usize = 8;
 
 /// A status that differs from the last one only in its words (a position that moves on) is written at most this often.
-const WORDS_EVERY: Duration = Duration::from_secs(60);
+const WORDS_EVERY: Duration = Duration::from_mins(1);
 
 /// What became of a report.
 pub(crate) struct Reported {

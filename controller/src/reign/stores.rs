@@ -40,10 +40,13 @@ const WATCH_SECONDS: u32 = 25;
 /// broken, and its word is what the next write is checked against anyway.
 const OWN_WRITE_SHOWN: Duration = Duration::from_secs(5);
 
+/// Own writes, by namespace and name, with the moment from which they are shown.
+type Own<K> = BTreeMap<(String, String), (Tick, Arc<K>)>;
+
 /// One kind's store, with this process's own latest writes laid over it.
 pub(crate) struct Followed<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
-    own: Mutex<BTreeMap<(String, String), (Tick, Arc<K>)>>,
+    own: Mutex<Own<K>>,
 }
 
 impl<K> Followed<K>
@@ -114,7 +117,7 @@ where
             .remove(&(object.namespace().unwrap_or_default(), object.name_any()));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), (Tick, Arc<K>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Own<K>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -359,7 +362,9 @@ impl Watch<'_> {
                         .collect(),
                     watcher::Event::Init | watcher::Event::InitApply(_) => Vec::new(),
                 };
-                routes.into_iter().for_each(|route| due.add(route));
+                for route in routes {
+                    due.add(route);
+                }
             })
             .await;
             what
@@ -378,7 +383,7 @@ async fn heed<K>(
             match item {
                 Ok(item) => event(item),
                 Err(error) => {
-                    warn!(watch = what, error = %crate::chain::Chain(&error), "the watch failed; it is tried again")
+                    warn!(watch = what, error = %crate::chain::Chain(&error), "the watch failed; it is tried again");
                 }
             }
             future::ready(())

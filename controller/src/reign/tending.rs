@@ -43,13 +43,17 @@ pub(crate) struct Tended {
     pub(super) probes: BTreeMap<PodKey, Probed>,
     /// When the route is due although nothing happens.
     pub(super) wake_at: Option<Tick>,
+    /// Whether a turn's writes are under way.
     pub(super) writing: bool,
+    /// Whether a status is under way.
     pub(super) reporting: bool,
     /// When the last status was sent.
     pub(super) reported_at: Tick,
-    pub(super) blind: bool,
+    /// Whether anything could be seen at all.
     pub(super) has_pods: bool,
+    /// Conflicts in a row.
     pub(super) conflicts: u32,
+    /// How long the next failure makes the route wait, and until when the last one does.
     pub(super) backoff: Duration,
     pub(super) not_before: Tick,
     /// Pods, by uid, whose template was complained about.
@@ -70,7 +74,6 @@ impl Tended {
             writing: false,
             reporting: false,
             reported_at: now,
-            blind: false,
             has_pods: false,
             conflicts: 0,
             backoff: BACKOFF_MIN,
@@ -182,7 +185,7 @@ impl Government {
         self.tell_of_templates(key, &scene, &observed);
         self.follow(
             key,
-            scene,
+            &scene,
             &observed,
             plan,
             ledger.map(|ledger| ledger.spec.clone()),
@@ -227,7 +230,7 @@ impl Government {
     fn follow(
         &mut self,
         key: &RouteKey,
-        scene: Scenery,
+        scene: &Scenery,
         observed: &Observed,
         plan: Plan,
         ledger: Option<shared::ledger::PostgresLedgerSpec>,
@@ -235,7 +238,6 @@ impl Government {
     ) {
         let Some(tended) = self.routes.get_mut(key) else { return };
         tended.wake_at = plan.wake_at;
-        tended.blind = plan.verdict == Verdict::Blind;
         if tended.last_verdict != Some(plan.verdict) {
             info!(route = %key, verdict = plan.verdict.as_str(), actions = plan.actions.len(), "decided");
             tended.last_verdict = Some(plan.verdict);
@@ -327,7 +329,9 @@ impl Government {
     /// Whether every route that has pods is blind, and the Lease was not given up for that before.
     pub(super) fn all_blind(&self) -> bool {
         let mut seen = self.routes.values().filter(|tended| tended.has_pods).peekable();
-        seen.peek().is_some() && seen.all(|tended| tended.blind) && !self.context.gave_up_blind.load(Ordering::Relaxed)
+        seen.peek().is_some()
+            && seen.all(|tended| tended.last_verdict == Some(Verdict::Blind))
+            && !self.context.gave_up_blind.load(Ordering::Relaxed)
     }
 
     fn forget(&mut self, key: &RouteKey) {

@@ -30,8 +30,8 @@ pub(crate) struct Done {
     pub(crate) effects: Vec<(Action, Effect)>,
     /// Pods that were not as expected, as they are now; `None`: gone.
     pub(crate) pods: BTreeMap<String, Option<Pod>>,
-    /// The ledger, when it was not as expected; `None`: there is none.
-    pub(crate) ledger: Option<Option<PostgresLedger>>,
+    /// The ledger as it is now, when it was not as expected and there is one.
+    pub(crate) ledger: Option<PostgresLedger>,
 }
 
 /// Carries a plan's actions out, side by side.
@@ -130,7 +130,7 @@ fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
             Effect::Outranked(_) => {}
         },
         (WriteOutcome::Conflict, _) => {
-            tracing::debug!(%route, pod, action = name, "the object had changed; looking again")
+            tracing::debug!(%route, pod, action = name, "the object had changed; looking again");
         }
         (_, reason) => warn!(%route, pod, action = name, reason, "the write was not carried out, as far as is known"),
     }
@@ -168,7 +168,7 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
             } => {
                 let read = tokio::time::timeout(super::READ_TIMEOUT, ledgers.get_opt(&place.name)).await;
                 if let Ok(Ok(found)) = read {
-                    done.ledger = Some(found);
+                    done.ledger = found;
                 }
             }
             Effect::Pod { .. } | Effect::Ledger { .. } | Effect::Route(_) | Effect::Outranked(_) => {}
