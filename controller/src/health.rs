@@ -181,7 +181,8 @@ mod tests {
     #[test]
     fn ready_is_who_follows_somebody_or_leads_with_full_stores() {
         let health = Health::new(Arc::new(ManualClock::default()));
-        let steps: [(fn(&Health), bool); 8] = [
+        type Step = fn(&Health);
+        let steps: [(Step, bool); 8] = [
             (|_| (), false),
             (|health| health.follows(None), false),
             (|health| health.follows(Some("pgsteer-0_0000002a")), true),

@@ -27,7 +27,7 @@ use opentelemetry_sdk::{
 use tracing::{Level, Subscriber, warn};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterExt as _, LevelFilter, Targets},
+    filter::{LevelFilter, Targets},
     fmt::{MakeWriter, format},
     layer::SubscriberExt as _,
     util::{SubscriberInitExt as _, TryInitError},
@@ -169,11 +169,11 @@ where
             .with_threads(false)
             .with_filter(Targets::new().with_default(Level::INFO).with_targets(libraries))
     });
-    let traces = line::Traces::default();
+    let (traces, quiet) = (line::Traces::default(), quiet::Quiet::new(clock));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Text => {
-            let line = line::Line::text(format::Format::default().with_ansi(colours), traces.clone());
+            let line = line::Line::text(format::Format::default().with_ansi(colours), traces.clone(), quiet);
             lines.with_ansi(colours).event_format(line).boxed()
         }
         LogFormat::Json => {
@@ -183,11 +183,11 @@ where
                 .with_span_list(false);
             lines
                 .fmt_fields(format::JsonFields::new())
-                .event_format(line::Line::json(json, traces.clone()))
+                .event_format(line::Line::json(json, traces.clone(), quiet))
                 .boxed()
         }
     };
-    let lines = lines.with_filter(filter.and(quiet::Quiet::new(clock)));
+    let lines = lines.with_filter(filter);
     Registry::default().with(export).with(traces).with(lines)
 }
 

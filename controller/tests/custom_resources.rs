@@ -171,6 +171,8 @@ async fn what_is_right_is_taken(client: &Client) {
             json!({"interval": "10s", "timeout": "9999ms", "silentAfter": "10m"}),
         ),
         ("/probe", json!({"silentAfter": "5s"})),
+        ("/splitBrain", json!({"policy": "Freeze"})),
+        ("/splitBrain", json!({"policy": "DropAll"})),
         ("/splitBrain", json!({"beatenGap": "0s", "maxBehind": "1GiB"})),
         ("/splitBrain", json!({"maxBehind": "16Mi"})),
         (
@@ -195,104 +197,7 @@ async fn what_is_right_is_taken(client: &Client) {
 }
 
 async fn what_is_wrong_is_refused_with_its_reason(client: &Client) {
-    let label_in_selector = json!({"matchLabels": {"app": "pg", "pgsteer.io/role": "primary"}});
-    for (at, value, reason) in [
-        (
-            "/routing",
-            json!("EndpointSlices"),
-            "routing EndpointSlices is not available in this version",
-        ),
-        (
-            "/promotion",
-            json!({"mode": "Automatic"}),
-            "promotion.mode Automatic is not available in this version",
-        ),
-        (
-            "/sessions",
-            json!({"onSwitch": "Terminate"}),
-            "sessions.onSwitch Terminate is not available in this version",
-        ),
-        (
-            "/services",
-            json!({"primary": "pg", "replica": "pg"}),
-            "must be two Services",
-        ),
-        ("/podSelector", label_in_selector, "podSelector must not name roleLabel"),
-        (
-            "/podSelector",
-            json!({"matchLabels": {}}),
-            "should have at least 1 properties",
-        ),
-        (
-            "/connection/tls",
-            json!({"mode": "VerifyFull"}),
-            "tls.mode VerifyFull needs tls.caSecret",
-        ),
-        (
-            "/connection/tls",
-            json!({"mode": "VerifyFull", "caSecret": null}),
-            "tls.mode VerifyFull needs tls.caSecret",
-        ),
-        (
-            "/connection/tls",
-            json!({"caSecret": {"name": "ca"}}),
-            "only looked at with tls.mode VerifyFull",
-        ),
-        (
-            "/connection/tls",
-            json!({"serverName": "pg"}),
-            "only looked at with tls.mode VerifyFull",
-        ),
-        ("/connection/tls", json!({"mode": "Prefer"}), "Unsupported value"),
-        ("/connection", json!({}), "spec.connection.user: Required value"),
-        ("/connection/user", json!(""), "at least 1 chars long"),
-        ("/port", json!(0), "greater than or equal to 1"),
-        ("/port", json!(70_000), "less than or equal to 65535"),
-        (
-            "/probe",
-            json!({"interval": "5ms"}),
-            "probe.interval must be between 10ms and 10s",
-        ),
-        (
-            "/probe",
-            json!({"interval": "11s", "silentAfter": "1m"}),
-            "probe.interval must be between 10ms and 10s",
-        ),
-        (
-            "/probe",
-            json!({"timeout": "10ms"}),
-            "probe.timeout must be at least 50ms",
-        ),
-        (
-            "/probe",
-            json!({"timeout": "3s"}),
-            "must be shorter than probe.silentAfter",
-        ),
-        (
-            "/probe",
-            json!({"interval": "4s"}),
-            "must be shorter than probe.silentAfter",
-        ),
-        (
-            "/probe",
-            json!({"silentAfter": "900ms"}),
-            "probe.silentAfter must be between 1s and 10m",
-        ),
-        (
-            "/probe",
-            json!({"silentAfter": "11m"}),
-            "probe.silentAfter must be between 1s and 10m",
-        ),
-        ("/probe", json!({"interval": "fast"}), "spec.probe.interval"),
-        ("/probe", json!({"interval": "1.5s"}), "spec.probe.interval"),
-        ("/probe", json!({"interval": "1000000000s"}), "spec.probe.interval"),
-        (
-            "/splitBrain",
-            json!({"beatenGap": "2m"}),
-            "splitBrain.beatenGap must be at most 1m",
-        ),
-        ("/splitBrain", json!({"maxBehind": "16MB"}), "spec.splitBrain.maxBehind"),
-    ] {
+    for (at, value, reason) in [not_available(), wrong_names(), wrong_connections(), wrong_quantities()].concat() {
         match offer(client, least_with(at, value.clone())).await {
             Err(kube::Error::Api(status)) if status.code == 422 => {
                 assert!(status.message.contains(reason), "{at} {value}: {}", status.message);
@@ -300,6 +205,63 @@ async fn what_is_wrong_is_refused_with_its_reason(client: &Client) {
             other => panic!("{at} {value}: {other:?}"),
         }
     }
+}
+
+/// A place in the spec, what is put there, and what the API server says.
+type Wrong = (&'static str, Value, &'static str);
+
+#[rustfmt::skip]
+fn not_available() -> Vec<Wrong> {
+    vec![
+        ("/routing", json!("EndpointSlices"), "routing EndpointSlices is not available in this version"),
+        ("/promotion", json!({"mode": "Automatic"}), "promotion.mode Automatic is not available in this version"),
+        ("/sessions", json!({"onSwitch": "Terminate"}), "sessions.onSwitch Terminate is not available in this version"),
+    ]
+}
+
+#[rustfmt::skip]
+fn wrong_names() -> Vec<Wrong> {
+    let label_in_selector = json!({"matchLabels": {"app": "pg", "pgsteer.io/role": "primary"}});
+    vec![
+        ("/services", json!({"primary": "pg", "replica": "pg"}), "must be two Services"),
+        ("/services", json!({"primary": "pg"}), "spec.services.replica: Required value"),
+        ("/podSelector", label_in_selector, "podSelector must not name roleLabel"),
+        ("/podSelector", json!({"matchLabels": {}}), "should have at least 1 properties"),
+        ("/splitBrain", json!({"policy": "Guess"}), "Unsupported value"),
+    ]
+}
+
+#[rustfmt::skip]
+fn wrong_connections() -> Vec<Wrong> {
+    vec![
+        ("/connection/tls", json!({"mode": "VerifyFull"}), "tls.mode VerifyFull needs tls.caSecret"),
+        ("/connection/tls", json!({"mode": "VerifyFull", "caSecret": null}), "tls.mode VerifyFull needs tls.caSecret"),
+        ("/connection/tls", json!({"caSecret": {"name": "ca"}}), "only looked at with tls.mode VerifyFull"),
+        ("/connection/tls", json!({"serverName": "pg"}), "only looked at with tls.mode VerifyFull"),
+        ("/connection/tls", json!({"mode": "Prefer"}), "Unsupported value"),
+        ("/connection", json!({}), "spec.connection.user: Required value"),
+        ("/connection/user", json!(""), "at least 1 chars long"),
+        ("/port", json!(0), "greater than or equal to 1"),
+        ("/port", json!(70_000), "less than or equal to 65535"),
+    ]
+}
+
+#[rustfmt::skip]
+fn wrong_quantities() -> Vec<Wrong> {
+    vec![
+        ("/probe", json!({"interval": "5ms"}), "probe.interval must be between 10ms and 10s"),
+        ("/probe", json!({"interval": "11s", "silentAfter": "1m"}), "probe.interval must be between 10ms and 10s"),
+        ("/probe", json!({"timeout": "10ms"}), "probe.timeout must be at least 50ms"),
+        ("/probe", json!({"timeout": "3s"}), "must be shorter than probe.silentAfter"),
+        ("/probe", json!({"interval": "4s"}), "must be shorter than probe.silentAfter"),
+        ("/probe", json!({"silentAfter": "900ms"}), "probe.silentAfter must be between 1s and 10m"),
+        ("/probe", json!({"silentAfter": "11m"}), "probe.silentAfter must be between 1s and 10m"),
+        ("/probe", json!({"interval": "fast"}), "spec.probe.interval"),
+        ("/probe", json!({"interval": "1.5s"}), "spec.probe.interval"),
+        ("/probe", json!({"interval": "1000000000s"}), "spec.probe.interval"),
+        ("/splitBrain", json!({"beatenGap": "2m"}), "splitBrain.beatenGap must be at most 1m"),
+        ("/splitBrain", json!({"maxBehind": "16MB"}), "spec.splitBrain.maxBehind"),
+    ]
 }
 
 async fn a_ledger_keeps_what_it_is_given(client: &Client) {

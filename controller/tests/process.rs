@@ -76,7 +76,7 @@ impl Controller {
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line:?} of {text:?}")))
             .collect()
     }
 

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use super::quiet::Quiet;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::{Dispatch, Event, Subscriber, dispatcher::WeakDispatch};
 use tracing_opentelemetry::get_otel_context;
@@ -50,29 +51,32 @@ enum Notation {
     Json,
 }
 
-/// What `inner` writes, and the ids.
+/// What `inner` writes, and the ids; nothing for a complaint that has been heard.
 #[derive(Debug)]
 pub(super) struct Line<F> {
     inner: F,
     traces: Traces,
+    quiet: Quiet,
     notation: Notation,
 }
 
 impl<F> Line<F> {
     /// `inner` writes text.
-    pub(super) const fn text(inner: F, traces: Traces) -> Self {
+    pub(super) const fn text(inner: F, traces: Traces, quiet: Quiet) -> Self {
         Self {
             inner,
             traces,
+            quiet,
             notation: Notation::Text,
         }
     }
 
     /// `inner` writes one JSON object.
-    pub(super) const fn json(inner: F, traces: Traces) -> Self {
+    pub(super) const fn json(inner: F, traces: Traces, quiet: Quiet) -> Self {
         Self {
             inner,
             traces,
+            quiet,
             notation: Notation::Json,
         }
     }
@@ -85,6 +89,9 @@ where
     F: FormatEvent<S, N>,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if !self.quiet.admits(event.metadata()) {
+            return Ok(());
+        }
         let mut line = String::new();
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         let line = line.trim_end();

@@ -51,24 +51,34 @@ impl Exporter for Kept<SpanData> {
     }
 }
 
-/// Runs `work` with everything but the collector real: the lines that it logged, and the spans that it exported.
-fn record(format: LogFormat, clock: &Arc<ManualClock>, work: impl FnOnce()) -> (Vec<String>, Vec<SpanData>) {
-    let (lines, spans) = (Kept::<u8>::new(), Kept::<SpanData>::new());
+/// Runs `work` with everything real but the exporter: the lines that it logged, and the spans that it exported.
+fn record(format: LogFormat, work: impl FnOnce()) -> (Vec<String>, Vec<SpanData>) {
+    let spans = Kept::<SpanData>::new();
     let processor = opentelemetry_sdk::trace::SimpleSpanProcessor::new(spans.clone());
     let provider = provider(processor, "pod_0000002a".to_owned());
-    let writer = lines.clone();
+    (lines(format, Some(&provider), &Arc::default(), work), spans.all())
+}
+
+fn lines(
+    format: LogFormat,
+    provider: Option<&SdkTracerProvider>,
+    clock: &Arc<ManualClock>,
+    work: impl FnOnce(),
+) -> Vec<String> {
+    let written = Kept::<u8>::new();
+    let writer = written.clone();
     let writer = move || writer.clone();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
-    let subscriber = subscriber(format, EnvFilter::new("info"), (writer, false), Some(&provider), clock);
+    let subscriber = subscriber(format, EnvFilter::new("info"), (writer, false), provider, clock);
     tracing::subscriber::with_default(subscriber, work);
-    let text = String::from_utf8(lines.all()).unwrap();
-    (text.lines().map(str::to_owned).collect(), spans.all())
+    let text = String::from_utf8(written.all()).unwrap();
+    text.lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn a_line_names_the_exported_span_that_it_was_logged_in() {
     for format in [LogFormat::Text, LogFormat::Json] {
-        let (lines, spans) = record(format, &Arc::default(), || {
+        let (lines, spans) = record(format, || {
             info_span!("turn", route = "pg/ha").in_scope(|| info!(pod = "node1", "role label set"));
             info!("outside");
         });
@@ -93,7 +103,7 @@ fn a_line_names_the_exported_span_that_it_was_logged_in() {
 
 #[test]
 fn a_json_line_is_one_object_with_the_ids_beside_the_fields() {
-    let (lines, spans) = record(LogFormat::Json, &Arc::default(), || {
+    let (lines, spans) = record(LogFormat::Json, || {
         info_span!("turn").in_scope(|| info!(pod = "node1", "role label set"));
     });
     let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
@@ -105,7 +115,7 @@ fn a_json_line_is_one_object_with_the_ids_beside_the_fields() {
 
 #[test]
 fn a_line_in_a_span_that_is_not_exported_names_the_one_around_it() {
-    let (lines, spans) = record(LogFormat::Text, &Arc::default(), || {
+    let (lines, spans) = record(LogFormat::Text, || {
         let _turn = info_span!("turn").entered();
         let _library = info_span!(target: "tower::buffer", "worker").entered();
         info!("sent");
@@ -121,7 +131,7 @@ fn a_line_in_a_span_that_is_not_exported_names_the_one_around_it() {
 #[test]
 fn a_librarys_complaints_are_logged_once_a_minute_and_others_always() {
     let clock = Arc::new(ManualClock::default());
-    let (lines, _) = record(LogFormat::Text, &clock, || {
+    let lines = lines(LogFormat::Text, None, &clock, || {
         for second in 0..90 {
             error!(target: "opentelemetry_sdk", second, "export failed");
             error!(target: "kube_client::client::builder", second, "request failed");
