@@ -205,16 +205,40 @@ fn policy() -> impl Strategy<Value = SplitBrainPolicy> {
     ]
 }
 
-/// Nothing of what holds a grant up, as it is most of the time: all stamped, nothing unsettled, and the mark is what one of the
-/// servers was last seen to be.
-fn calm(world: World) -> World {
-    let ours = StampState::Known(Stamp {
-        term: TERM,
-        n: 1,
-        holder: Holder(0xaaaa_aaaa),
-    });
+/// What may be wrong with a route in which all else is as it is most of the time.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    Nothing,
+    Unknown(&'static str),
+    Unstamped(&'static str),
+    Primary(&'static str),
+    UnknownLedger,
+    StampOfLedger,
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    let name = || select(&["a", "b", "c"][..]);
+    prop_oneof![
+        4 => Just(Trouble::Nothing),
+        1 => name().prop_map(Trouble::Unknown),
+        1 => name().prop_map(Trouble::Unstamped),
+        2 => name().prop_map(Trouble::Primary),
+        1 => Just(Trouble::UnknownLedger),
+        1 => Just(Trouble::StampOfLedger),
+    ]
+}
+
+/// As it is most of the time: all stamped, nothing unsettled, the mark is what one of the servers was last seen to be; and one
+/// trouble at most.
+fn calm(world: World, trouble: Trouble) -> World {
+    let stamp_of = |term| {
+        StampState::Known(Stamp {
+            term: Term(term),
+            n: 1,
+            holder: Holder(0xaaaa_aaaa),
+        })
+    };
     world.edit(|observed| {
-        observed.ledger_unknown = false;
         let held = observed.pods.iter().find_map(|(pod, view)| {
             let (_, report) = view.sightings.answer.as_ref()?;
             let (system_identifier, timeline, lsn) = (report.system_identifier, report.timeline, report.lsn);
@@ -227,16 +251,23 @@ fn calm(world: World) -> World {
             })
         });
         if let LedgerView::Present { stamp, ledger, .. } = &mut observed.ledger {
-            *stamp = ours.clone();
+            *stamp = stamp_of(if matches!(trouble, Trouble::StampOfLedger) {
+                TERM.0 - 1
+            } else {
+                TERM.0
+            });
             ledger.term_floor = TERM;
             ledger.mark = held;
         }
-        for pod in observed.pods.values_mut() {
-            pod.unknown = false;
-            pod.stamp = ours.clone();
-            pod.repair_not_before = None;
-            if pod.label == LabelState::Known(Role::Primary) {
-                pod.label = LabelState::Known(Role::Replica);
+        observed.ledger_unknown = matches!(trouble, Trouble::UnknownLedger);
+        for (pod, view) in &mut observed.pods {
+            view.unknown = matches!(trouble, Trouble::Unknown(name) if pod.name == name);
+            let unstamped = matches!(trouble, Trouble::Unstamped(name) if pod.name == name);
+            view.stamp = stamp_of(if unstamped { TERM.0 - 1 } else { TERM.0 });
+            view.repair_not_before = None;
+            let primary = matches!(trouble, Trouble::Primary(name) if pod.name == name);
+            if primary || view.label == LabelState::Known(Role::Primary) {
+                view.label = LabelState::Known(if primary { Role::Primary } else { Role::Replica });
             }
         }
     })
@@ -244,7 +275,10 @@ fn calm(world: World) -> World {
 
 /// Any route whatever.
 pub(super) fn world() -> impl Strategy<Value = World> {
-    (whatever(), prop::bool::weighted(0.4)).prop_map(|(world, is_calm)| if is_calm { calm(world) } else { world })
+    (whatever(), weighted(0.6, trouble())).prop_map(|(world, trouble)| match trouble {
+        Some(trouble) => calm(world, trouble),
+        None => world,
+    })
 }
 
 fn whatever() -> impl Strategy<Value = World> {

@@ -68,6 +68,14 @@ fn a_person_may_accept_what_nobody_else_can_tell() {
             World::pair().mark("a", 1, "0/6000000").accept("a"),
             &["mark a 1 0/5000000"],
         ),
+        (
+            "the mark's own, below the mark and without its role: the mark first",
+            World::new()
+                .mark("a", 1, "0/6000000")
+                .pod("a", |pod| pod.writable(1, "0/5000000"))
+                .accept("a"),
+            &["mark a 1 0/5000000"],
+        ),
         ("what is already so", World::pair().accept("a"), &["clear accept"]),
     ]);
 }
