@@ -178,10 +178,11 @@ mod tests {
         assert_eq!(health.live(), Ok(()));
     }
 
+    type Step = fn(&Health);
+
     #[test]
     fn ready_is_who_follows_somebody_or_leads_with_full_stores() {
         let health = Health::new(Arc::new(ManualClock::default()));
-        type Step = fn(&Health);
         let steps: [(Step, bool); 8] = [
             (|_| (), false),
             (|health| health.follows(None), false),
