@@ -232,7 +232,7 @@ impl World {
                     Some(&LabelState::Known(Role::Primary)),
                     "withdrawn from a primary"
                 );
-                self.write(pod, resource_version, Some(*to));
+                self.write(pod, resource_version, Some(label_of(*to)));
             }
             Action::Relabel {
                 pod,
@@ -241,9 +241,11 @@ impl World {
                 to,
             } => {
                 assert_eq!(self.label(&pod.name), Some(from), "relabelled from what it is");
-                self.write(pod, resource_version, Some(*to));
+                self.write(pod, resource_version, Some(label_of(*to)));
             }
-            Action::Grant { pod, resource_version } => self.write(pod, resource_version, Some(Some(Role::Primary))),
+            Action::Grant { pod, resource_version } => {
+                self.write(pod, resource_version, Some(LabelState::Known(Role::Primary)))
+            }
             Action::StampLedger { .. } => self.write_ledger(None),
             Action::SetMark { expected, mark, .. } => {
                 let is_there = matches!(self.observed.ledger, LedgerView::Present { .. });
@@ -256,7 +258,7 @@ impl World {
         }
     }
 
-    fn write(&mut self, pod: &PodKey, expected: &str, label: Option<Option<Role>>) {
+    fn write(&mut self, pod: &PodKey, expected: &str, label: Option<LabelState>) {
         let (at, ReignView { term, holder, .. }) = (self.observed.at, self.observed.reign);
         let view = self
             .observed
@@ -272,13 +274,13 @@ impl World {
         view.resource_version = next.to_string();
         view.stamp = StampState::Known(Stamp { term, n: next, holder });
         view.unknown = false;
-        if let Some(role) = label {
-            if role == Some(Role::Primary) {
+        if let Some(label) = label {
+            if label == LabelState::Known(Role::Primary) {
                 view.out_of_write_since = None;
             } else if view.label == LabelState::Known(Role::Primary) {
                 view.out_of_write_since = Some(at);
             }
-            view.label = role.map_or(LabelState::Absent, LabelState::Known);
+            view.label = label;
         }
     }
 
@@ -337,6 +339,10 @@ impl World {
             );
         }
     }
+}
+
+fn label_of(role: Option<Role>) -> LabelState {
+    role.map_or(LabelState::Absent, LabelState::Known)
 }
 
 /// A plan's actions in few words, in the order in which they were planned.

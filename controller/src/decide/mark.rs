@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The mark's position is refreshed at most this often: a write a minute and a route is what the promise costs the API server.
-const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// The mark that a primary sets.
 pub(crate) fn of(key: &PodKey, pod: &PodView, report: &Report) -> Mark {
@@ -84,7 +84,6 @@ impl View<'_> {
     /// Carries a person's word out: the mark is set, downwards too, and the annotation goes once it is.
     pub(super) fn accept(&self, draft: &mut Draft) {
         match &self.accept {
-            Accept::Nothing => {}
             Accept::Refused(why) => draft.findings.push(Finding::AcceptRefused { why: why.clone() }),
             Accept::Done => draft.actions.push(Action::ClearAccept),
             Accept::Set(mark) if self.observed.ledger_free() => {
@@ -100,7 +99,7 @@ impl View<'_> {
                     switch: Some(switch),
                 });
             }
-            Accept::Set(_) => {}
+            Accept::Nothing | Accept::Set(_) => {}
         }
     }
 }

@@ -112,6 +112,10 @@ pub struct PodView {
 
 /// The route's ledger.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it in a decision, and it is nearly always there"
+)]
 pub enum LedgerView {
     /// There is none.
     Absent,

@@ -26,25 +26,25 @@ const CASES: u32 = 600;
 const TURNS: usize = 4;
 
 fn granted(plan: &Plan) -> Vec<&PodKey> {
-    let grant = |action| {
-        if let &Action::Grant { ref pod, .. } = action {
+    let grants = plan.actions.iter().filter_map(|action| {
+        if let Action::Grant { pod, .. } = action {
             Some(pod)
         } else {
             None
         }
-    };
-    plan.actions.iter().filter_map(grant).collect()
+    });
+    grants.collect()
 }
 
 fn marks(plan: &Plan) -> Vec<&Mark> {
-    let mark = |action| {
-        if let &Action::SetMark { ref mark, .. } = action {
+    let marks = plan.actions.iter().filter_map(|action| {
+        if let Action::SetMark { mark, .. } = action {
             Some(mark)
         } else {
             None
         }
-    };
-    plan.actions.iter().filter_map(mark).collect()
+    });
+    marks.collect()
 }
 
 /// The pod that an action writes to.
@@ -170,9 +170,9 @@ proptest! {
 
     /// I1: whoever labelled them, two pods do not stay labelled primary: after one turn at most one is.
     #[test]
-    fn i1_one_turn_leaves_at_most_one_primary(mut world in world()) {
+    fn i1_one_turn_leaves_at_most_one_primary(world in world()) {
+        let mut world = world.edit(|observed| observed.paused = false);
         let plan = world.plan();
-        prop_assume!(!world.observed.paused);
         for action in &plan.actions {
             world.apply(action);
         }
@@ -260,7 +260,7 @@ proptest! {
     /// I9: without a person's word the mark only rises, and nobody below it is granted.
     #[test]
     fn i9_the_mark_only_rises(world in world()) {
-        prop_assume!(world.observed.accept.is_none());
+        let world = world.edit(|observed| observed.accept = None);
         let plan = world.plan();
         let Some(held) = world.observed.mark() else { return Ok(()) };
         for mark in marks(&plan) {
@@ -312,7 +312,9 @@ proptest! {
         } else {
             Stamp { term: Term(TERM.0 + 1), n: 0, holder: Holder(0xaaaa_aaaa) }
         };
-        prop_assume!(!world.observed.pods.is_empty());
+        if world.observed.pods.is_empty() {
+            return Ok(());
+        }
         let term = stamp.term;
         let world = world.edit_pod("a", |pod| pod.stamp = StampState::Known(stamp));
         prop_assert_eq!(world.plan().actions, vec![Action::StepDown { met: term }]);
@@ -322,8 +324,8 @@ proptest! {
     #[test]
     fn nothing_differs_before_wake_at(world in world(), part in 0.0..1.0_f64) {
         let plan = world.plan();
-        let far = Duration::from_secs(600);
-        let until = plan.wake_at.map_or(far, |at| at.since(world.observed.at) - Duration::from_nanos(1));
+        let far = Duration::from_mins(10);
+        let until = plan.wake_at.map_or(far, |at| at.since(world.observed.at).saturating_sub(Duration::from_nanos(1)));
         let later = world.clone().unprobed(until.mul_f64(part)).plan();
         prop_assert_eq!(told(&later), told(&plan));
         prop_assert_eq!(later.verdict, plan.verdict);

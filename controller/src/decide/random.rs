@@ -89,6 +89,7 @@ fn lifecycle() -> impl Strategy<Value = Lifecycle> {
 
 /// What makes a pod out of a blank one.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be so beside all the others")]
 struct Build {
     seen: Vec<(bool, Duration, Saw)>,
     of_other_system: bool,

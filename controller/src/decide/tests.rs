@@ -72,6 +72,13 @@ fn what_a_primary_label_does_on_each_evidence() {
             primary(long, Pod::unclear),
             &["withdraw a to none"],
         ),
+    ]);
+}
+
+#[test]
+fn what_a_primary_label_does_when_its_pod_ends() {
+    let short = seconds(1);
+    check([
         (
             "the container ended, though the last answer is fresh",
             World::pair().edit_pod("a", |pod| pod.container = Container::Stopped),
@@ -277,7 +284,10 @@ fn i3_a_sighting_ends_exactly_at_its_limit() {
         let world = World::pair().pod("a", |pod| pod.labelled(Role::Primary).was_writable(age, 1, "0/5000000"));
         world.plan().members[&key("a")].evidence
     };
-    assert_eq!(evidence(limit - Duration::from_nanos(1)), Evidence::Writable);
+    assert_eq!(
+        evidence(limit.saturating_sub(Duration::from_nanos(1))),
+        Evidence::Writable
+    );
     assert_eq!(evidence(limit), Evidence::Silent);
 }
 

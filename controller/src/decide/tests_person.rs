@@ -86,9 +86,12 @@ fn a_persons_word_is_refused_where_it_could_not_hold() {
         let plan = world.plan();
         let mark = told(&plan).into_iter().find(|text| text.starts_with("mark"));
         assert_eq!(mark, None);
-        plan.findings.iter().find_map(|finding| match finding {
-            Finding::AcceptRefused { why } => Some(why.clone()),
-            _ => None,
+        plan.findings.iter().find_map(|finding| {
+            if let Finding::AcceptRefused { why } = finding {
+                Some(why.clone())
+            } else {
+                None
+            }
         })
     };
     let orphan = || World::pair().pod("b", |pod| pod.labelled(Role::Orphan).writable(1, "0/5000000"));
