@@ -33,6 +33,9 @@ use crate::{
 /// A kept session hides a hung postmaster, so a fresh connection is made at least this often.
 const FRESH_EVERY: Duration = Duration::from_secs(1);
 
+/// While a promotion may come any moment, a pulse (a tenth of a millisecond of the server's time) is sent this often.
+const HURRIED: Duration = Duration::from_millis(10);
+
 /// Probes of many pods are spread by up to this part of the pause, so that they do not all go out in one instant.
 const JITTER_PARTS: u32 = 10;
 
@@ -46,6 +49,17 @@ pub(crate) struct Assignment {
     pub(crate) connection: Connection,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
+}
+
+/// How a pod is to be probed at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At the route's interval.
+    Steady,
+    /// More often: the route has just lost its primary.
+    Hurried,
+    /// By fresh connections alone: the pod is being deleted, and a kept session would hold up its smart shutdown.
+    Terminating,
 }
 
 /// What a probe has seen.
@@ -84,19 +98,18 @@ struct Opened {
 struct Prober {
     assignment: Assignment,
     surroundings: Surroundings,
-    /// Whether the pod is being deleted: a kept session would hold up its smart shutdown.
-    terminating: watch::Receiver<bool>,
+    pace: watch::Receiver<Pace>,
     /// The last full answer while a session was kept; a pulse says that it still holds.
     last: Option<Report>,
     rejected: bool,
 }
 
 /// Probes until it is dropped, or nobody listens any more.
-pub(crate) async fn run(assignment: Assignment, surroundings: Surroundings, terminating: watch::Receiver<bool>) {
+pub(crate) async fn run(assignment: Assignment, surroundings: Surroundings, pace: watch::Receiver<Pace>) {
     let mut prober = Prober {
         assignment,
         surroundings,
-        terminating,
+        pace,
         last: None,
         rejected: false,
     };
@@ -108,7 +121,7 @@ enum Woke {
     Fresh(Box<Opened>),
     News(News),
     Pause,
-    Terminating,
+    Pace,
 }
 
 impl Prober {
@@ -124,7 +137,7 @@ impl Prober {
                 fresh_due = now;
             }
             if fresh.is_empty() && now >= fresh_due {
-                let keep = kept.is_none() && !*self.terminating.borrow();
+                let keep = kept.is_none() && *self.pace.borrow() != Pace::Terminating;
                 fresh.spawn(self.open(keep));
             }
             let fresh_in = if fresh.is_empty() {
@@ -133,7 +146,7 @@ impl Prober {
                 FRESH_EVERY
             };
             let pause = self.pause(kept.is_some(), fresh_in);
-            match wake(&mut fresh, &mut kept, &mut self.terminating, pause).await {
+            match wake(&mut fresh, &mut kept, &mut self.pace, pause).await {
                 Woke::Fresh(opened) => {
                     let Opened { asked, answer, session } = *opened;
                     let evidence = evidence(&answer);
@@ -147,7 +160,9 @@ impl Prober {
                     self.see(Via::Fresh, asked, answer).await;
                 }
                 Woke::News(News::Standing(_)) => self.ask_kept(&mut kept).await,
-                Woke::News(News::Ended(_)) | Woke::Terminating => kept = None,
+                Woke::News(News::Ended(_)) => kept = None,
+                Woke::Pace if *self.pace.borrow() == Pace::Terminating => kept = None,
+                Woke::Pace => {}
                 Woke::Pause => self.pulse(&mut kept).await,
             }
         }
@@ -155,7 +170,10 @@ impl Prober {
 
     /// How long nothing happens: until the next pulse, or until the next fresh connection is due.
     fn pause(&self, keeps: bool, fresh_in: Duration) -> Duration {
-        let interval = self.assignment.interval;
+        let interval = match *self.pace.borrow() {
+            Pace::Hurried => self.assignment.interval.min(HURRIED),
+            Pace::Steady | Pace::Terminating => self.assignment.interval,
+        };
         let jitter = rand::rng().random_range(Duration::ZERO..=interval / JITTER_PARTS);
         let fresh_in = fresh_in.max(Duration::from_millis(1));
         if keeps {
@@ -169,7 +187,9 @@ impl Prober {
     /// that is down may be back any moment, and one that is being deleted may be gone.
     fn again(&self, evidence: Evidence) -> Duration {
         match evidence {
-            Evidence::Writable | Evidence::InRecovery if *self.terminating.borrow() => self.assignment.interval,
+            Evidence::Writable | Evidence::InRecovery if *self.pace.borrow() == Pace::Terminating => {
+                self.assignment.interval
+            }
             Evidence::Writable | Evidence::InRecovery | Evidence::Barred => {
                 FRESH_EVERY.saturating_sub(rand::rng().random_range(Duration::ZERO..=FRESH_EVERY / JITTER_PARTS))
             }
@@ -309,7 +329,7 @@ fn evidence(answer: &Result<Report, Failure>) -> Evidence {
 async fn wake(
     fresh: &mut JoinSet<Opened>,
     kept: &mut Option<Session>,
-    terminating: &mut watch::Receiver<bool>,
+    pace: &mut watch::Receiver<Pace>,
     pause: Duration,
 ) -> Woke {
     let news = async {
@@ -327,7 +347,7 @@ async fn wake(
         // One that was cut off says nothing; the next is due at once.
         Some(Ok(opened)) = fresh.join_next() => Woke::Fresh(Box::new(opened)),
         news = news => Woke::News(news),
-        Ok(()) = terminating.changed() => Woke::Terminating,
+        Ok(()) = pace.changed() => Woke::Pace,
         () = paused => Woke::Pause,
     }
 }

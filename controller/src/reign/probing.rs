@@ -2,27 +2,39 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use shared::wal::{SystemIdentifier, Timeline};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use shared::{
+    role::Role,
+    route::PostgresRoute,
+    wal::{SystemIdentifier, Timeline},
+};
 use tokio::{sync::watch, task::AbortHandle};
 
 use super::{
     Government, RouteKey, observe,
-    prober::{self, Assignment, Seen},
-    tending::Scenery,
+    prober::{self, Assignment, Pace, Seen},
+    tending::{Scenery, Tended},
 };
 use crate::{
+    clock::Tick,
     decide::{Lifecycle, PodKey},
     sighting::Sightings,
 };
+
+/// After a route has lost its primary its servers are asked more often, for this long: a promotion mostly comes within seconds,
+/// and one that comes later may be heard at the usual pace.
+const HURRY_FOR: Duration = Duration::from_mins(1);
 
 /// A probe task.
 pub(crate) struct Probed {
     assignment: Assignment,
     task: AbortHandle,
-    terminating: watch::Sender<bool>,
+    pace: watch::Sender<Pace>,
 }
 
 impl Drop for Probed {
@@ -31,10 +43,28 @@ impl Drop for Probed {
     }
 }
 
+impl Tended {
+    /// Whether the route has lost its primary a short while ago, so that a promotion may come any moment.
+    fn await_primary(&mut self, pods: &[Arc<Pod>], route: &PostgresRoute, now: Tick) -> bool {
+        let primary = Role::Primary.as_str();
+        let has_primary = pods.iter().any(|pod| {
+            pod.labels()
+                .get(&route.spec.role_label)
+                .is_some_and(|role| role == primary)
+        });
+        if has_primary {
+            self.without_primary_since = None;
+            return false;
+        }
+        now.since(*self.without_primary_since.get_or_insert(now)) < HURRY_FOR
+    }
+}
+
 impl Government {
     /// Makes sure that every pod with an address has its probe task, and no other has.
     pub(super) fn assign(&mut self, key: &RouteKey, scene: &Scenery) {
         let Some(tended) = self.routes.get_mut(key) else { return };
+        let awaits_primary = tended.await_primary(&scene.pods, &scene.route, self.context.clock.now());
         let spec = &scene.route.spec;
         let mut wanted = BTreeMap::new();
         for pod in &scene.pods {
@@ -50,10 +80,14 @@ impl Government {
                 interval: spec.probe.interval.0,
                 timeout: spec.probe.timeout.0,
             };
-            wanted.insert(
-                assignment.pod.clone(),
-                (assignment, pod.metadata.deletion_timestamp.is_some()),
-            );
+            let pace = if pod.metadata.deletion_timestamp.is_some() {
+                Pace::Terminating
+            } else if awaits_primary {
+                Pace::Hurried
+            } else {
+                Pace::Steady
+            };
+            wanted.insert(assignment.pod.clone(), (assignment, pace));
         }
         tended.probes.retain(|pod, probed| {
             wanted
@@ -62,14 +96,14 @@ impl Government {
         });
         let present: BTreeSet<PodKey> = scene.pods.iter().map(|pod| observe::key_of(pod)).collect();
         tended.sightings.retain(|pod, _| present.contains(pod));
-        for (pod, (assignment, terminating)) in wanted {
+        for (pod, (assignment, pace)) in wanted {
             if let Some(probed) = tended.probes.get(&pod) {
                 probed
-                    .terminating
-                    .send_if_modified(|before| std::mem::replace(before, terminating) != terminating);
+                    .pace
+                    .send_if_modified(|before| std::mem::replace(before, pace) != pace);
                 continue;
             }
-            let (told, tells) = watch::channel(terminating);
+            let (told, tells) = watch::channel(pace);
             let work = prober::run(assignment.clone(), self.surroundings.clone(), tells);
             let task = self.probes.spawn(work);
             tended.probes.insert(
@@ -77,7 +111,7 @@ impl Government {
                 Probed {
                     assignment,
                     task,
-                    terminating: told,
+                    pace: told,
                 },
             );
         }

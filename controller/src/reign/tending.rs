@@ -51,6 +51,8 @@ pub(crate) struct Tended {
     pub(super) reported_at: Tick,
     /// Whether anything could be seen at all.
     pub(super) has_pods: bool,
+    /// Since when no pod carries the primary label.
+    pub(super) without_primary_since: Option<Tick>,
     /// Conflicts in a row.
     pub(super) conflicts: u32,
     /// How long the next failure makes the route wait, and until when the last one does.
@@ -75,6 +77,7 @@ impl Tended {
             reporting: false,
             reported_at: now,
             has_pods: false,
+            without_primary_since: None,
             conflicts: 0,
             backoff: BACKOFF_MIN,
             not_before: now,
