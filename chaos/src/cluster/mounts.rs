@@ -24,6 +24,9 @@ const OWN: &[(&str, &str)] = &[("run", "/run"), ("lib", "/var/lib"), ("log", "/v
 const ETC: &str = "etc";
 const ETC_WORK: &str = "etc-work";
 
+/// containerd takes the first file by name, and the host's own files (another container engine's) shine through.
+const POD_NETWORK: &str = "cni/net.d/00-pgsteer.conflist";
+
 /// What shell scripts and mount options cannot carry in a path.
 const UNFIT: &[char] = &['\'', ',', ':', '\\', '\n'];
 
@@ -55,10 +58,7 @@ impl Mounts<'_> {
         for standard in ["run/netns", "run/lock", "log/pods", "log/containers"] {
             create_dir(&self.directory.join(standard))?;
         }
-        write(
-            &self.directory.join(ETC).join("cni/net.d/10-pod.conflist"),
-            pod_network(node),
-        )?;
+        write(&self.directory.join(ETC).join(POD_NETWORK), pod_network(node))?;
         write(&self.resolv_conf(), format!("nameserver {CONTROL_PLANE}\n"))?;
         for (copy, tunable) in self.tunables() {
             let value = std::fs::read(tunable).map_err(Error::io("read", Path::new(tunable)))?;
