@@ -309,8 +309,13 @@ impl Scene {
     }
 
     /// Waits until a condition of the route has this status and reason.
-    pub(crate) async fn condition(&self, route: &str, kind: &str, status: &str, reason: &str) -> String {
-        let what = format!("condition {kind} of {route} to be {status} because of {reason}");
+    pub(crate) async fn condition(&self, route: &str, kind: &str, status: &str, reason: &str) {
+        self.told(route, kind, status, reason, "").await;
+    }
+
+    /// Waits until a condition of the route has this status and reason, and its message these words; gives the message.
+    pub(crate) async fn told(&self, route: &str, kind: &str, status: &str, reason: &str, words: &str) -> String {
+        let what = format!("condition {kind} of {route} to be {status} because of {reason}, saying {words:?}");
         wait_for(&what, LIMIT, async || {
             let route = self
                 .api::<PostgresRoute>()
@@ -320,7 +325,9 @@ impl Scene {
             let conditions = route.status.map(|status| status.conditions).unwrap_or_default();
             let found = conditions.iter().find(|condition| condition.type_ == kind);
             match found {
-                Some(found) if found.status == status && found.reason == reason => Ok(found.message.clone()),
+                Some(found) if found.status == status && found.reason == reason && found.message.contains(words) => {
+                    Ok(found.message.clone())
+                }
                 other => Err(format!("it is {other:?}")),
             }
         })
@@ -331,10 +338,19 @@ impl Scene {
     /// Waits for an Event of this reason, and gives its note.
     pub(crate) async fn event(&self, reason: &str) -> String {
         wait_for(&format!("an Event {reason}"), LIMIT, async || {
-            let events = self.api::<Event>().list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
+            let events = self
+                .api::<Event>()
+                .list(&kube::api::ListParams::default())
+                .await
+                .map_err(|error| error.to_string())?;
             let reasons: Vec<_> = events.items.iter().filter_map(|event| event.reason.clone()).collect();
-            let found = events.items.into_iter().find(|event| event.reason.as_deref() == Some(reason));
-            found.and_then(|event| event.note).ok_or_else(|| format!("there are {reasons:?}"))
+            let found = events
+                .items
+                .into_iter()
+                .find(|event| event.reason.as_deref() == Some(reason));
+            found
+                .and_then(|event| event.note)
+                .ok_or_else(|| format!("there are {reasons:?}"))
         })
         .await
         .unwrap()
