@@ -27,6 +27,8 @@ pub(crate) enum Choice<'a> {
     Nobody,
     /// None: this one was seen to take writes above the mark, and gives no answer now. Its silence is nobody's gain.
     Unproven(&'a PodKey),
+    /// None yet: the reign is young, and this pod, which might be another, has not been heard.
+    Early(&'a PodKey),
     /// None: several on one new timeline, and only a person can tell.
     Tie(Vec<&'a PodKey>),
     /// None anew: several are eligible, and the route's policy is to leave that to a person.
@@ -42,9 +44,13 @@ impl<'a> Choice<'a> {
     pub(crate) fn chosen(&self) -> Option<&'a PodKey> {
         match self {
             Self::One(pod) => Some(pod),
-            Self::Nobody | Self::Unproven(_) | Self::Tie(_) | Self::Frozen(_) | Self::Dropped(_) | Self::NoMark(_) => {
-                None
-            }
+            Self::Nobody
+            | Self::Unproven(_)
+            | Self::Early(_)
+            | Self::Tie(_)
+            | Self::Frozen(_)
+            | Self::Dropped(_)
+            | Self::NoMark(_) => None,
         }
     }
 
@@ -52,7 +58,7 @@ impl<'a> Choice<'a> {
     pub(crate) fn ends_claims(&self) -> bool {
         match self {
             Self::One(_) | Self::Tie(_) | Self::Dropped(_) => true,
-            Self::Nobody | Self::Unproven(_) | Self::Frozen(_) | Self::NoMark(_) => false,
+            Self::Nobody | Self::Unproven(_) | Self::Early(_) | Self::Frozen(_) | Self::NoMark(_) => false,
         }
     }
 }
@@ -146,11 +152,34 @@ pub(crate) fn against_mark<'a>(
         }
     }
     let choice = if policy.split_brain == SplitBrainPolicy::Freeze && eligible.len() > 1 {
-        Choice::Frozen(eligible.into_iter().map(|(_, key, _)| key).collect())
+        Choice::Frozen(eligible.iter().map(|(_, key, _)| *key).collect())
     } else {
         highest(&eligible, mark.timeline)
     };
+    let above = |pod: &PodKey| {
+        eligible
+            .iter()
+            .any(|(timeline, key, _)| *key == pod && *timeline > mark.timeline)
+    };
+    let choice = match (choice, unheard(observed, assessments, policy)) {
+        (Choice::One(pod), Some(unheard)) if above(pod) => Choice::Early(unheard),
+        (choice, _) => choice,
+    };
     Chosen { choice, refused }
+}
+
+/// A pod of which nothing is known, in a reign so young that it may be about to answer. Whoever answers first does not win by
+/// that: the mark moves only when all have been heard, or have had their time.
+fn unheard<'a>(observed: &'a Observed, assessments: &Assessments<'a>, policy: &Policy) -> Option<&'a PodKey> {
+    if observed.at >= observed.reign.began + policy.silent_after {
+        return None;
+    }
+    let mut pods = observed
+        .pods
+        .iter()
+        .filter(|(_, pod)| !pod.excluded && pod.ip.is_some());
+    let unheard = |key: &PodKey| assessments.get(key).is_some_and(|assessment| assessment.is_unheard);
+    pods.find(|(key, _)| unheard(key)).map(|(key, _)| key)
 }
 
 /// The one on the highest timeline. Positions are not compared: they say nothing across two histories.

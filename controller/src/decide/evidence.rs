@@ -34,6 +34,8 @@ pub(crate) struct Assessment<'a> {
     pub(crate) wrote: Option<&'a Report>,
     /// Whether it may still take writes, for all we know.
     pub(crate) may_write: bool,
+    /// Whether it gives no answer now, and has given none so far.
+    pub(crate) is_unheard: bool,
     /// Since when it has given no answer that keeps a role; only for `Silent` and `Unclear`.
     pub(crate) silent_since: Option<Tick>,
     /// In words.
@@ -49,6 +51,7 @@ impl<'a> Assessment<'a> {
             report: None,
             wrote: None,
             may_write: false,
+            is_unheard: false,
             silent_since: None,
             detail,
             expires: None,
@@ -149,6 +152,7 @@ fn unheard<'a>(pod: &'a PodView, policy: &Policy, since: Tick, evidence: Evidenc
     Assessment {
         wrote: last.filter(|report| takes_writes(report)),
         may_write: pod.ip.is_some() && last.is_none_or(takes_writes),
+        is_unheard: last.is_none(),
         silent_since: Some(since),
         expires: Some(since + policy.silent_after),
         ..Assessment::bare(evidence, detail)

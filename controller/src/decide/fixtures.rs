@@ -244,7 +244,7 @@ impl World {
                 self.write(pod, resource_version, Some(label_of(*to)));
             }
             Action::Grant { pod, resource_version } => {
-                self.write(pod, resource_version, Some(LabelState::Known(Role::Primary)))
+                self.write(pod, resource_version, Some(LabelState::Known(Role::Primary)));
             }
             Action::StampLedger { .. } => self.write_ledger(None),
             Action::SetMark { expected, mark, .. } => {

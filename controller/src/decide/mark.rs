@@ -145,6 +145,7 @@ pub(crate) fn judge(observed: &Observed, assessments: &Assessments<'_>, policy: 
                 "{other} takes writes on a higher timeline than {its}: stop or exclude it first"
             ));
         }
+        Choice::Early(unheard) => return Accept::Refused(format!("{} has not been heard yet", unheard.name)),
         Choice::Nobody | Choice::Tie(_) | Choice::Frozen(_) | Choice::Dropped(_) | Choice::NoMark(_) => {
             return Accept::Refused(format!(
                 "{} is not the only one with this claim: stop or exclude the others first",

@@ -161,7 +161,13 @@ impl View<'_> {
 
     /// Grants the role to the chosen server, or says what it waits for.
     fn grant(&self, draft: &mut Draft) {
-        let Some(key) = self.chosen.choice.chosen() else { return };
+        if let Choice::Early(_) = self.chosen.choice {
+            draft.waiting = true;
+            draft.wake(self.observed.reign.began + self.policy.silent_after);
+        }
+        let Some(key) = self.chosen.choice.chosen() else {
+            return;
+        };
         let (Some(pod), Some(report)) = (self.observed.pods.get(key), self.report(key)) else {
             return;
         };
@@ -259,7 +265,7 @@ impl View<'_> {
                 });
                 (self.writable(), false)
             }
-            Choice::One(_) | Choice::Nobody | Choice::Unproven(_) => (self.writable(), false),
+            Choice::One(_) | Choice::Nobody | Choice::Unproven(_) | Choice::Early(_) => (self.writable(), false),
         };
         if pods.len() > 1 {
             draft.findings.push(Finding::SplitBrain {

@@ -91,7 +91,7 @@ impl View<'_> {
             return Desired::new(Some(Role::Primary), "it takes writes and is the chosen one");
         }
         match assessment.evidence {
-            Evidence::Writable => self.beaten(key, &mut draft.findings),
+            Evidence::Writable => self.beaten(key, pod, &mut draft.findings),
             Evidence::InRecovery => self.standby(key, assessment, &mut draft.findings),
             Evidence::Down => Desired::new(None, format!("its server is down: {}", assessment.detail)),
             Evidence::Starting => Desired::new(None, "its server is starting, stopping or recovering"),
@@ -108,7 +108,7 @@ impl View<'_> {
     }
 
     /// A server that takes writes and is not the chosen one.
-    fn beaten(&self, key: &PodKey, findings: &mut Vec<Finding>) -> Desired {
+    fn beaten(&self, key: &PodKey, pod: &PodView, findings: &mut Vec<Finding>) -> Desired {
         if let Some(why) = self.chosen.refused.get(key) {
             let text = format!("it takes writes, but {why}");
             findings.push(Finding::Orphaned {
@@ -137,6 +137,13 @@ impl View<'_> {
                 format!(
                     "it takes writes, but {} was seen to do so on a higher timeline and gives no answer now",
                     other.name
+                ),
+            ),
+            Choice::Early(unheard) => Desired::new(
+                self.held(key, pod),
+                format!(
+                    "it takes writes; nothing is decided before {} is heard or has had its time",
+                    unheard.name
                 ),
             ),
             // The mark's own server keeps what it has, and nobody gets anything.
