@@ -222,7 +222,9 @@ async fn what_is_wrong_with_services_and_secrets_is_said_and_mended(world: &Worl
         .told("db", "ServicesCorrect", "False", "ServiceMissing", "rw")
         .await;
     assert!(message.contains("rw") && message.contains("create it"), "{message}");
-    let message = scene.condition("db", "CredentialsValid", "False", "ProbeBarred").await;
+    let message = scene
+        .told("db", "CredentialsValid", "False", "ProbeBarred", "create it")
+        .await;
     assert!(
         message.contains("pgsteer-probe") && message.contains("create it"),
         "{message}"
