@@ -42,8 +42,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum Written<K> {
     /// It was carried out; the object as it is now.
     Done(Box<K>),
-    /// The object is not what was expected. Look again, decide again.
-    Conflict,
+    /// The object is not what was expected. Look again, decide again. Should it go on, the API server's words tell why: an admission
+    /// policy's no comes under the same code.
+    Conflict(String),
     /// The object is gone.
     Gone,
     /// No definite answer: it may still be carried out. Nothing may be granted near it until a fresh stamp was answered.
@@ -244,7 +245,7 @@ impl Writer {
         Ok(match tokio::time::timeout(remaining, request).instrument(span).await {
             Ok(Ok(object)) => Written::Done(Box::new(object)),
             Ok(Err(kube::Error::Api(status))) => match status.code {
-                409 | 422 => Written::Conflict,
+                409 | 422 => Written::Conflict(status.message),
                 404 => Written::Gone,
                 400..=499 => Written::Refused(status.message),
                 _ => Written::Unknown(format!("the API server answered {}: {}", status.code, status.message)),

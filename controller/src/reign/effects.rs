@@ -42,7 +42,7 @@ impl Government {
         let scope = self.stores.scope(&done.route.namespace).map(Arc::clone)?;
         let tended = self.routes.get_mut(&done.route)?;
         tended.writing = false;
-        let (mut conflict, mut trouble) = (false, None);
+        let (mut conflict, mut trouble) = (None, None);
         let mut outranked = None;
         for (action, effect) in done.effects {
             match effect {
@@ -57,7 +57,8 @@ impl Government {
                         scope.pods.show(*object, now);
                         report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action, now);
                     }
-                    Written::Conflict | Written::Gone => conflict = true,
+                    Written::Conflict(reason) => conflict = Some(reason),
+                    Written::Gone => conflict = Some(String::new()),
                     Written::Unknown(reason) => {
                         tended.memory.set_unknown(&pod.uid, true);
                         trouble = Some(reason);
@@ -72,7 +73,8 @@ impl Government {
                         }
                         scope.ledgers.show(*object, now);
                     }
-                    Written::Conflict | Written::Gone => conflict = true,
+                    Written::Conflict(reason) => conflict = Some(reason),
+                    Written::Gone => conflict = Some(String::new()),
                     Written::Unknown(reason) => {
                         tended.memory.ledger_unknown = true;
                         trouble = Some(reason);
@@ -80,7 +82,7 @@ impl Government {
                     Written::Refused(reason) => trouble = Some(reason),
                 },
                 Effect::Route(Written::Done(object)) => scope.routes.show(*object, now),
-                Effect::Route(_) => conflict = true,
+                Effect::Route(_) => conflict = Some(String::new()),
                 Effect::Outranked(met) => outranked = Some(met),
             }
         }
@@ -90,7 +92,11 @@ impl Government {
         if let Some(ledger) = done.ledger {
             scope.ledgers.show(ledger, now);
         }
-        tended.conflicts = if conflict { tended.conflicts + 1 } else { 0 };
+        tended.conflicts = if conflict.is_some() { tended.conflicts + 1 } else { 0 };
+        if tended.conflicts > CONFLICTS_AT_ONCE {
+            // What was read again a moment ago cannot be in conflict again and again: somebody says no.
+            trouble = trouble.or(conflict);
+        }
         tended.refused.clone_from(&trouble);
         if trouble.is_some() {
             tended.back_off(now);

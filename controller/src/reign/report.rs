@@ -74,7 +74,7 @@ pub(crate) fn begin(
         };
         let (outcome, written) = match written {
             Some(Written::Done(object)) => (WriteOutcome::Done, Some(object)),
-            Some(Written::Conflict | Written::Gone) => (WriteOutcome::Conflict, None),
+            Some(Written::Conflict(_) | Written::Gone) => (WriteOutcome::Conflict, None),
             Some(Written::Unknown(reason)) => {
                 warn!(route = %key, reason, "the status was not written, as far as is known");
                 (WriteOutcome::Unknown, None)

@@ -255,12 +255,12 @@ impl Government {
                 .map(|(pod, view)| (pod.name.as_str(), role_of(&view.label))),
         );
         let now = self.context.clock.now();
-        // record (status, Events): a status is written between turns, never while a role is being moved.
+        // record (status, Events): a status is written between turns, not while a role is being moved, unless it cannot be moved.
         let moving = plan
             .actions
             .iter()
             .any(|action| !matches!(action, Action::Stamp { .. } | Action::StampLedger { .. }));
-        if !moving {
+        if !moving || tended.refused.is_some() {
             let refused = tended.refused.clone();
             let outcome = super::record::Outcome::Decided {
                 observed,

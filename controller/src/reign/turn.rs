@@ -129,8 +129,8 @@ fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
             Effect::Route(_) => info!(%route, "accept annotation removed: it is done"),
             Effect::Outranked(_) => {}
         },
-        (WriteOutcome::Conflict, _) => {
-            tracing::debug!(%route, pod, action = name, "the object had changed; looking again");
+        (WriteOutcome::Conflict, reason) => {
+            tracing::debug!(%route, pod, action = name, reason, "the object had changed; looking again");
         }
         (_, reason) => warn!(%route, pod, action = name, reason, "the write was not carried out, as far as is known"),
     }
@@ -140,7 +140,8 @@ fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
 fn outcome<K>(written: &Written<K>) -> (WriteOutcome, &str) {
     match written {
         Written::Done(_) => (WriteOutcome::Done, ""),
-        Written::Conflict | Written::Gone => (WriteOutcome::Conflict, ""),
+        Written::Conflict(reason) => (WriteOutcome::Conflict, reason),
+        Written::Gone => (WriteOutcome::Conflict, "it is gone"),
         Written::Unknown(reason) => (WriteOutcome::Unknown, reason),
         Written::Refused(reason) => (WriteOutcome::Refused, reason),
     }
@@ -154,7 +155,7 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
         match effect {
             Effect::Pod {
                 pod,
-                written: Written::Conflict | Written::Unknown(_),
+                written: Written::Conflict(_) | Written::Unknown(_),
                 ..
             } => {
                 let read = tokio::time::timeout(super::READ_TIMEOUT, pods.get_opt(&pod.name)).await;
@@ -163,7 +164,7 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
                 }
             }
             Effect::Ledger {
-                written: Written::Conflict | Written::Gone | Written::Unknown(_),
+                written: Written::Conflict(_) | Written::Gone | Written::Unknown(_),
                 ..
             } => {
                 let read = tokio::time::timeout(super::READ_TIMEOUT, ledgers.get_opt(&place.name)).await;

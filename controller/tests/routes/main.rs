@@ -1,10 +1,6 @@
 //! Routes on a real API server, with real PostgreSQL servers: what a user of the labels sees.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what went wrong by failing there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
 #![expect(
     clippy::disallowed_methods,
     reason = "here the tests themselves are the users, the kubelet and somebody else"
@@ -161,7 +157,7 @@ async fn a_role_from_the_pod_template_is_not_earned(world: &World) {
     assert!(note.contains("pod b") && note.contains("ReplicaSet set"), "{note}");
 }
 
-/// A ReplicaSet, as the owner of pods.
+/// A `ReplicaSet`, as the owner of pods.
 async fn replica_set(scene: &Scene, selector: &Value, template: &Value) -> Value {
     let set: ReplicaSet = scene
         .create(json!({
@@ -239,6 +235,26 @@ async fn what_is_wrong_with_services_and_secrets_is_said_and_mended(world: &Worl
     scene.roles(&[("a", Some("primary"))]).await;
 }
 
+async fn a_policy_that_refuses_the_label_is_named_and_lifting_it_is_enough(world: &World) {
+    let mut scene = world.scene().await;
+    let a = primary().await;
+    let (ip_a, _) = scene.way_to(&a).await;
+    scene.pod("a", "n1", ip_a, json!({})).await;
+    scene.route("db").await;
+    let policies = scene.refuse_pod_updates("roles are not welcome here").await;
+    scene.control();
+    scene
+        .told("db", "Settled", "False", "WriteRefused", "roles are not welcome here")
+        .await;
+    scene.roles(&[("a", None)]).await;
+    policies
+        .delete(&scene.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
+    scene.roles(&[("a", Some("primary"))]).await;
+    scene.condition("db", "Settled", "True", "AsExpected").await;
+}
+
 async fn the_younger_of_two_routes_that_claim_a_pod_is_refused(world: &World) {
     let Pair {
         scene, a: _a, b: _b, ..
@@ -288,5 +304,6 @@ async fn routes_on_a_real_api_server() {
     tokio::join!(
         the_younger_of_two_routes_that_claim_a_pod_is_refused(&world),
         a_workload_that_selects_by_the_role_is_left_alone(&world),
+        a_policy_that_refuses_the_label_is_named_and_lifting_it_is_enough(&world),
     );
 }

@@ -26,6 +26,7 @@ use controller::{
 };
 use k8s_openapi::{
     api::{
+        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         core::v1::{Namespace, Pod, Secret, Service},
         events::v1::Event,
     },
@@ -292,10 +293,50 @@ impl Scene {
         .await;
     }
 
+    /// Has the API server refuse every change of a pod of this namespace, and waits until it does. Deleting the binding of the namespace's
+    /// name ends it.
+    pub(crate) async fn refuse_pod_updates(&self, message: &str) -> Api<ValidatingAdmissionPolicyBinding> {
+        let policy: ValidatingAdmissionPolicy = serde_json::from_value(json!({
+            "metadata": { "name": self.namespace },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods"],
+                }] },
+                "validations": [{ "expression": "false", "message": message }],
+            },
+        }))
+        .unwrap();
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
+        policies.create(&PostParams::default(), &policy).await.unwrap();
+        let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(json!({
+            "metadata": { "name": self.namespace },
+            "spec": {
+                "policyName": self.namespace,
+                "validationActions": ["Deny"],
+                "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": self.namespace } } },
+            },
+        }))
+        .unwrap();
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client.clone());
+        bindings.create(&PostParams::default(), &binding).await.unwrap();
+        wait_for("the policy to be in force", LIMIT, async || {
+            let patch =
+                Patch::Merge(json!({ "metadata": { "annotations": { "tried": rand::random::<u32>().to_string() } } }));
+            match self.api::<Pod>().patch("a", &PatchParams::default(), &patch).await {
+                Ok(_) => Err("a pod could still be changed".to_owned()),
+                Err(_refused) => Ok(()),
+            }
+        })
+        .await
+        .unwrap();
+        bindings
+    }
+
     /// Waits until the pods carry exactly these roles.
     pub(crate) async fn roles(&self, wanted: &[(&str, Option<&str>)]) {
         let what = format!("the roles {wanted:?}");
-        let waited = wait_for(&what, LIMIT, async || {
+        let outcome = wait_for(&what, LIMIT, async || {
             for (pod, role) in wanted {
                 let found = self.api::<Pod>().get(pod).await.map_err(|error| error.to_string())?;
                 let label = found.labels().get("role").map(String::as_str);
@@ -305,7 +346,7 @@ impl Scene {
             }
             Ok(())
         });
-        waited.await.unwrap();
+        outcome.await.unwrap();
     }
 
     /// Waits until a condition of the route has this status and reason.
