@@ -25,7 +25,7 @@ pub(crate) enum Choice<'a> {
     One(&'a PodKey),
     /// None: nothing that takes writes is eligible.
     Nobody,
-    /// None: this one was seen to take writes above the mark, and gives no answer now. Its silence is nobody's gain.
+    /// None: this one would be it, but gives no answer now. Its silence is nobody's gain.
     Unproven(&'a PodKey),
     /// None yet: the reign is young, and this pod, which might be another, has not been heard.
     Early(&'a PodKey),
@@ -154,7 +154,7 @@ pub(crate) fn against_mark<'a>(
     let choice = if policy.split_brain == SplitBrainPolicy::Freeze && eligible.len() > 1 {
         Choice::Frozen(eligible.iter().map(|(_, key, _)| *key).collect())
     } else {
-        highest(&eligible, mark.timeline)
+        highest(&eligible)
     };
     let above = |pod: &PodKey| {
         eligible
@@ -183,21 +183,19 @@ fn unheard<'a>(observed: &'a Observed, assessments: &Assessments<'a>, policy: &P
 }
 
 /// The one on the highest timeline. Positions are not compared: they say nothing across two histories.
-fn highest<'a>(eligible: &[(Timeline, &'a PodKey, bool)], mark: Timeline) -> Choice<'a> {
-    let Some(highest) = eligible.iter().map(|(timeline, _, _)| *timeline).max() else {
-        return Choice::Nobody;
-    };
+fn highest<'a>(eligible: &[(Timeline, &'a PodKey, bool)]) -> Choice<'a> {
+    let highest = eligible.iter().map(|(timeline, _, _)| *timeline).max();
     let best: Vec<_> = eligible
         .iter()
-        .filter(|(timeline, _, _)| *timeline == highest)
+        .filter(|(timeline, _, _)| Some(*timeline) == highest)
         .collect();
     match best.as_slice() {
         [(_, only, true)] => Choice::One(only),
         several if several.iter().any(|(_, _, now)| *now) => {
             Choice::Tie(several.iter().map(|(_, key, _)| *key).collect())
         }
-        [(_, silent, _), ..] if highest > mark => Choice::Unproven(silent),
-        _ => Choice::Nobody,
+        [(_, silent, _), ..] => Choice::Unproven(silent),
+        [] => Choice::Nobody,
     }
 }
 

@@ -133,11 +133,12 @@ fn an_unsettled_ledger_is_stamped_or_created_before_anything_is_marked() {
         ),
         (
             "its change had no answer, and a person accepts",
-            beaten().accept("b").edit(|observed| {
-                observed.ledger_unknown = true;
-                observed.accept = Some(key("b").uid);
-            }),
-            &["stamp ledger", "clear accept"],
+            World::pair()
+                .pod("a", Pod::down)
+                .pod("b", |pod| pod.writable(1, "0/5000000"))
+                .accept("b")
+                .edit(|observed| observed.ledger_unknown = true),
+            &["stamp ledger"],
         ),
     ]);
 }

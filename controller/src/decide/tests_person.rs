@@ -203,6 +203,11 @@ fn drop_all_leaves_none_until_one_is_left() {
             &["withdraw a to none", "relabel b to orphan"],
         ),
         (
+            "nobody answers: what is labelled is held",
+            two(2).see("a", Saw::Silent).see("b", Saw::Silent),
+            &[],
+        ),
+        (
             "the old one is down",
             two(2).see("a", Saw::Down),
             &["withdraw a to none", "mark b 2 0/5000000"],

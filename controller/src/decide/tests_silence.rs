@@ -123,3 +123,11 @@ fn a_frozen_node_loses_its_label_to_the_promoted_one() {
         ),
     ]);
 }
+
+#[test]
+fn a_hold_by_a_standby_wakes_the_route_when_it_ends() {
+    let ms = Duration::from_millis;
+    let world =
+        primary(seconds(10), Pod::silent).pod("b", |pod| pod.labelled(Role::Replica).receiving(1, ms(600), ms(100)));
+    assert_eq!(world.plan().wake_at, Some(world.observed.at + ms(900)));
+}
