@@ -197,20 +197,21 @@ impl Switch {
             .collect()
     }
 
-    /// The steps with their milliseconds since the change began, in the order in which they are brought about.
+    /// The steps with their milliseconds since the change began, in no order.
     pub fn steps(&self) -> Vec<(&'static str, Option<i64>)> {
         let since = |at: HostTime| at.millis_since(self.cut.began);
-        vec![
+        let asked = (self.cut.asked > self.cut.began).then(|| ("promotion asked for", Some(since(self.cut.asked))));
+        let steps = [
             ("withdrawn", self.withdrawn.map(since)),
             ("out of the write EndpointSlice", self.removed.map(since)),
-            ("promotion asked for", Some(since(self.cut.asked))),
             ("promoted", Some(since(self.cut.promoted))),
             ("granted", self.granted.map(since)),
             ("in the write EndpointSlice", self.listed.map(since)),
             ("first write through the Service", self.first_write.map(since)),
             ("the old primary is a replica", self.rejoined.map(since)),
             ("first read from it through the Service", self.first_read.map(since)),
-        ]
+        ];
+        steps.into_iter().chain(asked).collect()
     }
 
     /// For how long after the promotion the old primary acknowledged writes, in milliseconds. 0: for none.

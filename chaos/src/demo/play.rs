@@ -189,8 +189,11 @@ impl Stage<'_> {
     async fn switchover(&self) -> Result<Switch, Error> {
         let (old, new) = self.pair().await?;
         let (cut, promoter) = self.prepare(old, new).await?;
-        let began = HostTime::now();
-        let cut = self.promote(promoter, Cut { began, ..cut }).await?;
+        let cut = self.promote(promoter, cut).await?;
+        let cut = Cut {
+            began: cut.asked,
+            ..cut
+        };
         self.switched("the switchover to be complete", cut).await
     }
 

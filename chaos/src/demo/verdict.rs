@@ -138,6 +138,9 @@ fn switches_checked(run: &Run<'_>) -> Vec<Check> {
     ]
 }
 
+/// A new connection may be given up after a second because the host is busy: one in so many.
+const SERVED_PER_FAILURE_MIN: usize = 50;
+
 fn controllers_checked(run: &Run<'_>) -> Vec<Check> {
     let Succession {
         deleted,
@@ -171,7 +174,7 @@ fn controllers_checked(run: &Run<'_>) -> Vec<Check> {
         ),
         check(
             "and the write Service went on",
-            served > 0 && failed == 0,
+            served > 0 && failed * SERVED_PER_FAILURE_MIN <= served,
             format!("{served} new connections served, {failed} not"),
         ),
     ]
