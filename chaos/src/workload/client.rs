@@ -107,10 +107,15 @@ impl Client {
             let began = HostTime::now();
             let attempt = async {
                 let session = Session::open(&self.login, ATTEMPT_LIMIT).await?;
-                self.ask(&session).await
+                Ok((self.ask(&session).await?, session))
             };
-            let outcome = within_limit(attempt).await;
-            self.print(began, SessionKind::Fresh, outcome.unwrap_or_else(failed));
+            match within_limit(attempt).await {
+                Ok((outcome, session)) => {
+                    self.print(began, SessionKind::Fresh, outcome);
+                    session.close().await;
+                }
+                Err(error) => self.print(began, SessionKind::Fresh, failed(error)),
+            }
         }
     }
 

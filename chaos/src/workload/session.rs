@@ -51,7 +51,7 @@ pub enum BadAuthority {
 /// A session that is logged in. It ends when dropped.
 pub struct Session {
     client: Client,
-    _driver: JoinSet<Result<(), tokio_postgres::Error>>,
+    driver: JoinSet<Result<(), tokio_postgres::Error>>,
 }
 
 impl fmt::Debug for Login {
@@ -108,10 +108,15 @@ impl Session {
         let (client, connection) = config.connect(login.tls.0.clone()).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        Ok(Self {
-            client,
-            _driver: driver,
-        })
+        Ok(Self { client, driver })
+    }
+
+    /// Says good-bye, so that the server does not write a broken connection into its log.
+    pub async fn close(self) {
+        let Self { client, mut driver } = self;
+        drop(client);
+        // What becomes of it is the server's affair.
+        tokio::time::timeout(FAREWELL_MAX, driver.join_next()).await.ok();
     }
 
     /// Runs one statement and returns the rows of its answer, once the server has committed it.
@@ -124,6 +129,9 @@ impl Session {
         Ok(rows.collect())
     }
 }
+
+/// A farewell is a courtesy; it may take this long.
+const FAREWELL_MAX: Duration = Duration::from_millis(100);
 
 /// An error with all its causes in one line: the database's own message is a cause.
 pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
