@@ -62,7 +62,7 @@ impl View<'_> {
             return;
         };
         let holds = pod.label == LabelState::Known(Role::Primary) && self.marked(key, report);
-        if !holds || report.lsn <= mark.lsn || self.observed.ledger_unknown {
+        if !holds || report.lsn <= mark.lsn {
             return;
         }
         let due = self.observed.reign.mark_written + UPKEEP_EVERY;

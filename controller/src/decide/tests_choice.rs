@@ -1,13 +1,11 @@
 //! The choice: which server may be primary, measured against the mark, and what a person may say. Tests I9 of
 //! docs/invariants.md.
 
-use std::time::Duration;
-
 use shared::{role::Role, wal::Timeline};
 
 use super::{
     Finding, Ineligible, Verdict,
-    fixtures::{Pod, Saw, World, check, key, lsn, seconds},
+    fixtures::{Pod, Saw, World, check, key, lsn},
 };
 
 /// 16 MiB, the default of `maxBehind`, above and below 0/5000000.
@@ -296,88 +294,6 @@ fn a_tie_is_a_persons_to_decide_and_no_silence_ends_it() {
         pods: vec!["b".to_owned(), "c".to_owned()],
         tie: true
     }));
-}
-
-/// A new leader hears the servers one after the other; whoever answers first does not win by that.
-#[test]
-fn nobody_above_the_mark_is_chosen_before_all_have_been_heard_or_had_their_time() {
-    let young = |age| {
-        World::pair()
-            .pod("a", |pod| pod.labelled(Role::Primary))
-            .pod("b", |pod| pod.labelled(Role::Replica).writable(2, "0/5000000"))
-            .edit(|observed| observed.reign.began = observed.at - age)
-    };
-    let moved: &[&str] = &["withdraw a to orphan", "mark b 2 0/5000000"];
-    let second = seconds(1);
-    check([
-        ("one was not heard yet: nothing moves", young(second), &[]),
-        (
-            "it is heard, and has what was promoted",
-            young(second).see("a", Saw::Writable(1, lsn("0/5000000"))),
-            moved,
-        ),
-        (
-            "it is heard, and is far ahead of what was promoted",
-            young(second).see("a", Saw::Writable(1, lsn("9/0"))),
-            &["relabel b to orphan"],
-        ),
-        (
-            "it is heard, and is another on the same timeline",
-            young(second).see("a", Saw::Writable(2, lsn("9/0"))),
-            &["withdraw a to orphan", "relabel b to orphan"],
-        ),
-        (
-            "it is heard to be down",
-            young(second).see("a", Saw::Down),
-            &["withdraw a to none", "mark b 2 0/5000000"],
-        ),
-        (
-            "asked, and without an answer yet",
-            young(second).see("a", Saw::Silent),
-            &[],
-        ),
-        ("it bars the probe", young(second).see("a", Saw::Barred), &[]),
-        (
-            "it is excluded",
-            young(second).edit_pod("a", |pod| pod.excluded = true),
-            &["withdraw a to none", "mark b 2 0/5000000"],
-        ),
-        (
-            "it has had its time",
-            young(seconds(3)),
-            &["withdraw a to none", "mark b 2 0/5000000"],
-        ),
-        (
-            "the mark's own server needs to wait for nobody",
-            young(second).mark("b", 2, "0/5000000").edit_pod("a", |pod| {
-                pod.label = super::LabelState::Absent;
-                pod.out_of_write_since = pod.out_of_write_since.or(Some(crate::clock::Tick::default()));
-            }),
-            &["grant b"],
-        ),
-    ]);
-    let plan = young(second).plan();
-    assert_eq!(plan.verdict, Verdict::Moving);
-    assert_eq!(
-        plan.wake_at,
-        Some(young(second).observed.at + Duration::from_millis(1750)),
-        "b's sighting ends first"
-    );
-}
-
-#[test]
-fn i6_a_server_that_was_seen_above_the_mark_is_not_forgotten_when_it_falls_silent() {
-    let world = || {
-        World::pair()
-            .pod("a", |pod| pod.labelled(Role::Orphan).writable(1, "0/5000000"))
-            .pod("b", |pod| pod.was_writable(seconds(2), 2, "0/5000000").silent())
-    };
-    check([
-        ("silent: the one below gets nothing back", world(), &[]),
-        ("barred: neither", world().see("b", Saw::Barred), &[]),
-        ("down: now it does", world().see("b", Saw::Down), &["grant a"]),
-        ("gone: now it does", world().without("b"), &["grant a"]),
-    ]);
 }
 
 #[test]

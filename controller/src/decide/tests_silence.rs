@@ -5,9 +5,10 @@ use std::time::Duration;
 use shared::role::Role;
 
 use super::{
-    Container, Verdict,
-    fixtures::{Pod, Saw, World, check, seconds, told},
+    Container, LabelState, Verdict,
+    fixtures::{Pod, Saw, World, check, lsn, seconds, told},
 };
+use crate::clock::Tick;
 
 /// The pair, but `a`, which is labelled primary, was writable `ago` and is now what `build` says.
 fn primary(ago: Duration, build: impl FnOnce(Pod) -> Pod) -> World {
@@ -98,6 +99,13 @@ fn a_silent_primary_is_held_while_its_standby_receives() {
             &["withdraw a to none"],
         ),
         (
+            "another cluster's standby received",
+            primary(seconds(10), Pod::silent).pod("b", |pod| {
+                pod.of_system(9).labelled(Role::Replica).receiving(1, ms(600), ms(100))
+            }),
+            &["withdraw a to none", "relabel b to none"],
+        ),
+        (
             "it is not the mark's server that is silent",
             world(ms(600), ms(100), 1).mark("c", 1, "0/5000000"),
             &["withdraw a to none"],
@@ -130,4 +138,106 @@ fn a_hold_by_a_standby_wakes_the_route_when_it_ends() {
     let world =
         primary(seconds(10), Pod::silent).pod("b", |pod| pod.labelled(Role::Replica).receiving(1, ms(600), ms(100)));
     assert_eq!(world.plan().wake_at, Some(world.observed.at + ms(900)));
+}
+
+/// A new leader hears the servers one after the other; whoever answers first does not win by that.
+#[test]
+fn nobody_above_the_mark_is_chosen_before_all_have_been_heard_or_had_their_time() {
+    let young = |age| {
+        World::pair()
+            .pod("a", |pod| pod.labelled(Role::Primary))
+            .pod("b", |pod| pod.labelled(Role::Replica).writable(2, "0/5000000"))
+            .edit(|observed| observed.reign.began = observed.at - age)
+    };
+    let moved: &[&str] = &["withdraw a to orphan", "mark b 2 0/5000000"];
+    let second = seconds(1);
+    check([
+        ("one was not heard yet: nothing moves", young(second), &[]),
+        (
+            "it has no address, so there is nothing to hear",
+            young(second).edit_pod("a", |pod| pod.ip = None),
+            &["withdraw a to none", "mark b 2 0/5000000"],
+        ),
+        (
+            "it was heard, and has fallen silent since",
+            young(second).pod("a", |pod| {
+                pod.labelled(Role::Primary)
+                    .was_writable(second, 1, "0/5000000")
+                    .silent()
+            }),
+            &["withdraw a to none", "mark b 2 0/5000000"],
+        ),
+        (
+            "it is heard, and has what was promoted",
+            young(second).see("a", Saw::Writable(1, lsn("0/5000000"))),
+            moved,
+        ),
+        (
+            "it is heard, and is far ahead of what was promoted",
+            young(second).see("a", Saw::Writable(1, lsn("9/0"))),
+            &["relabel b to orphan"],
+        ),
+        (
+            "it is heard, and is another on the same timeline",
+            young(second).see("a", Saw::Writable(2, lsn("9/0"))),
+            &["withdraw a to orphan", "relabel b to orphan"],
+        ),
+        (
+            "it is heard to be down",
+            young(second).see("a", Saw::Down),
+            &["withdraw a to none", "mark b 2 0/5000000"],
+        ),
+        (
+            "asked, and without an answer yet",
+            young(second).see("a", Saw::Silent),
+            &[],
+        ),
+        ("it bars the probe", young(second).see("a", Saw::Barred), &[]),
+        (
+            "it is excluded",
+            young(second).edit_pod("a", |pod| pod.excluded = true),
+            &["withdraw a to none", "mark b 2 0/5000000"],
+        ),
+        (
+            "it has had its time",
+            young(seconds(3)),
+            &["withdraw a to none", "mark b 2 0/5000000"],
+        ),
+        (
+            "the mark's own server needs to wait for nobody",
+            young(second).mark("b", 2, "0/5000000").edit_pod("a", |pod| {
+                pod.label = LabelState::Absent;
+                pod.out_of_write_since = pod.out_of_write_since.or(Some(Tick::default()));
+            }),
+            &["grant b"],
+        ),
+    ]);
+    let nearly = young(Duration::from_millis(2900)).see("a", Saw::Barred);
+    assert_eq!(
+        nearly.plan().wake_at,
+        Some(nearly.observed.at + Duration::from_millis(100)),
+        "its time is over"
+    );
+    let plan = young(second).plan();
+    assert_eq!(plan.verdict, Verdict::Moving);
+    assert_eq!(
+        plan.wake_at,
+        Some(young(second).observed.at + Duration::from_millis(1750)),
+        "b's sighting ends first"
+    );
+}
+
+#[test]
+fn i6_a_server_that_was_seen_above_the_mark_is_not_forgotten_when_it_falls_silent() {
+    let world = || {
+        World::pair()
+            .pod("a", |pod| pod.labelled(Role::Orphan).writable(1, "0/5000000"))
+            .pod("b", |pod| pod.was_writable(seconds(2), 2, "0/5000000").silent())
+    };
+    check([
+        ("silent: the one below gets nothing back", world(), &[]),
+        ("barred: neither", world().see("b", Saw::Barred), &[]),
+        ("down: now it does", world().see("b", Saw::Down), &["grant a"]),
+        ("gone: now it does", world().without("b"), &["grant a"]),
+    ]);
 }
