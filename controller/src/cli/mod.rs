@@ -1,11 +1,19 @@
-//! The command line: `pgsteer run | crd | probe`.
+//! The command line: `pgsteer run | crd | probe | status | why | history | accept | pause | resume`.
 //!
 //! Each command is a module: its arguments, and what it does with them. Answers go to standard output, everything else to
 //! standard error. The exit status is the answer in a number: see [`Exit`].
 
+pub mod accept;
+mod advice;
 pub mod crd;
+pub mod history;
+pub mod pause;
 pub mod probe;
+pub mod routes;
 pub mod run;
+pub mod status;
+mod text;
+pub mod why;
 
 use std::{
     io::{self, Write as _},
@@ -29,6 +37,8 @@ const EXIT_HELP: &str = "\
 Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not ask.
 
 Examples:
+  pgsteer status
+  pgsteer why shop/orders
   pgsteer crd | kubectl apply --server-side -f -
   pgsteer probe 10.0.0.7:5432 --user pgsteer --password-file /run/secrets/password
   pgsteer run --log-format json --otlp-endpoint http://jaeger:4317";
@@ -42,6 +52,18 @@ pub enum Command {
     Crd(crd::Args),
     /// Ask one PostgreSQL server once whether it takes writes
     Probe(probe::Args),
+    /// Show where every route stands, pod by pod
+    Status(status::Args),
+    /// Explain in words where a route stands, why each pod has its label, and what to do
+    Why(why::Args),
+    /// Show the last changes of a route's primary
+    History(history::Args),
+    /// Say that one server's data is the truth from now on, also where it is older
+    Accept(accept::Args),
+    /// Leave a route's labels as they are, whatever happens
+    Pause(pause::Args),
+    /// Look after a paused route again
+    Resume(pause::Args),
 }
 
 /// What a command's exit status says.
@@ -73,6 +95,12 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Run(args) => within_runtime(run::execute(*args)),
         Command::Crd(args) => crd::execute(&args),
         Command::Probe(args) => within_runtime(probe::execute(args)),
+        Command::Status(args) => within_runtime(status::execute(args)),
+        Command::Why(args) => within_runtime(why::execute(args)),
+        Command::History(args) => within_runtime(history::execute(args)),
+        Command::Accept(args) => within_runtime(accept::execute(args)),
+        Command::Pause(args) => within_runtime(pause::execute(args, true)),
+        Command::Resume(args) => within_runtime(pause::execute(args, false)),
     };
     let (exit, error) = match outcome {
         Ok(exit) => return exit,
@@ -90,6 +118,11 @@ fn within_runtime(command: impl Future<Output = Result<Exit, Failure>>) -> Resul
     // A name server that does not answer holds a thread for many seconds: it must not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// It was used wrongly, in a way that the flags themselves do not show.
+fn usage(text: impl std::fmt::Display) -> Failure {
+    Failure::Usage(anyhow::anyhow!("{text}"))
 }
 
 /// Writes an answer to standard output.
@@ -120,5 +153,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,15 @@ fn what_is_wrong_is_said_and_ends_with_two() {
         ),
         ("pgsteer probe here:5432 --tls allow", ErrorKind::InvalidValue),
         ("pgsteer probe here:5432 -o yaml", ErrorKind::InvalidValue),
+        ("pgsteer status --watch", ErrorKind::UnknownArgument),
+        ("pgsteer status -A -n shop", ErrorKind::ArgumentConflict),
+        ("pgsteer status -o xml", ErrorKind::InvalidValue),
+        ("pgsteer why", ErrorKind::MissingRequiredArgument),
+        ("pgsteer history", ErrorKind::MissingRequiredArgument),
+        ("pgsteer accept orders", ErrorKind::MissingRequiredArgument),
+        ("pgsteer accept orders db-0 --wait long", ErrorKind::ValueValidation),
+        ("pgsteer pause", ErrorKind::MissingRequiredArgument),
+        ("pgsteer resume orders db-0", ErrorKind::UnknownArgument),
         (
             "pgsteer run --lease-namespace ns --pod-name pod --lease-ttl 5",
             ErrorKind::ValueValidation,
@@ -66,6 +75,12 @@ fn what_is_wrong_is_said_and_ends_with_two() {
         "pgsteer --version",
         "pgsteer run --help",
         "pgsteer probe --help",
+        "pgsteer status --help",
+        "pgsteer why --help",
+        "pgsteer history --help",
+        "pgsteer accept --help",
+        "pgsteer pause --help",
+        "pgsteer resume --help",
     ] {
         assert_eq!(parse(line).expect_err(line).exit_code(), 0, "{line}");
     }
