@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tokio_postgres::SimpleQueryRow;
@@ -16,6 +18,9 @@ use crate::host_time::HostTime;
 /// One attempt, from the look-up of the name to the answer, takes milliseconds. An attempt that hangs longer than this is given up, so
 /// that a name that leads nowhere for a while is noticed to lead somewhere again.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Attempts under way at once. Two clients together stay well below a server's usual 100 sessions.
+const UNDER_WAY_MAX: usize = 25;
 
 /// Who answers, in four columns. A server in recovery refuses to say its timeline as a primary does.
 const WHO: &str = "(SELECT system_identifier FROM pg_control_system()), \
@@ -99,23 +104,30 @@ struct Client {
 }
 
 impl Client {
-    /// One connection an attempt, one attempt after the other.
+    /// One connection an attempt, a new attempt at every beat: one that hangs does not hide that the next would be served.
     async fn ask_afresh(&self) {
         let mut pace = self.pace();
+        let mut under_way = FuturesUnordered::new();
         loop {
-            pace.tick().await;
-            let began = HostTime::now();
-            let attempt = async {
-                let session = Session::open(&self.login, ATTEMPT_LIMIT).await?;
-                Ok((self.ask(&session).await?, session))
-            };
-            match within_limit(attempt).await {
-                Ok((outcome, session)) => {
-                    self.print(began, SessionKind::Fresh, outcome);
-                    session.close().await;
-                }
-                Err(error) => self.print(began, SessionKind::Fresh, failed(error)),
+            tokio::select! {
+                _ = pace.tick(), if under_way.len() < UNDER_WAY_MAX => under_way.push(self.attempt()),
+                Some(()) = under_way.next() => {}
             }
+        }
+    }
+
+    async fn attempt(&self) {
+        let began = HostTime::now();
+        let asked = async {
+            let session = Session::open(&self.login, ATTEMPT_LIMIT).await?;
+            Ok((self.ask(&session).await?, session))
+        };
+        match within_limit(asked).await {
+            Ok((outcome, session)) => {
+                self.print(began, SessionKind::Fresh, outcome);
+                session.close().await;
+            }
+            Err(error) => self.print(began, SessionKind::Fresh, failed(error)),
         }
     }
 
