@@ -175,3 +175,102 @@ pub(crate) fn service_problem(route: &PostgresRoute, role: Role, service: Option
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn route() -> PostgresRoute {
+        serde_json::from_value(json!({
+            "apiVersion": "pgsteer.io/v1alpha1",
+            "kind": "PostgresRoute",
+            "metadata": { "name": "db", "namespace": "pg" },
+            "spec": {
+                "podSelector": { "matchLabels": { "app": "db" } },
+                "roleLabel": "role",
+                "services": { "primary": "rw", "replica": "ro" },
+                "connection": { "user": "pgsteer" },
+            },
+        }))
+        .unwrap()
+    }
+
+    fn problem(role: Role, spec: Value) -> Option<Reason> {
+        let service: Service = serde_json::from_value(json!({ "metadata": { "name": "rw" }, "spec": spec })).unwrap();
+        service_problem(&route(), role, Some(&service)).map(|problem| problem.reason)
+    }
+
+    #[test]
+    fn every_service_that_would_mislead_clients_is_refused_by_its_own_reason() {
+        let right = json!({ "app": "db", "role": "primary" });
+        let rows = [
+            (json!({ "selector": right }), None),
+            (
+                json!({ "selector": { "app": "db" } }),
+                Some(Reason::ServiceSelectsOtherwise),
+            ),
+            (
+                json!({ "selector": { "app": "db", "role": "replica" } }),
+                Some(Reason::ServiceSelectsOtherwise),
+            ),
+            (
+                json!({ "selector": { "app": "db", "role": "primary", "zone": "a" } }),
+                Some(Reason::ServiceSelectsOtherwise),
+            ),
+            (json!({}), Some(Reason::ServiceSelectsOtherwise)),
+            (
+                json!({ "selector": right, "type": "ExternalName" }),
+                Some(Reason::ServiceExternal),
+            ),
+            (
+                json!({ "selector": right, "clusterIP": "None" }),
+                Some(Reason::ServiceHeadless),
+            ),
+            (
+                json!({ "selector": right, "internalTrafficPolicy": "Local" }),
+                Some(Reason::ServiceLocal),
+            ),
+            (json!({ "selector": right, "internalTrafficPolicy": "Cluster" }), None),
+            (
+                json!({ "selector": right, "publishNotReadyAddresses": true }),
+                Some(Reason::ServicePublishesNotReady),
+            ),
+        ];
+        for (spec, reason) in rows {
+            assert_eq!(problem(Role::Primary, spec.clone()), reason, "{spec}");
+        }
+        let missing = service_problem(&route(), Role::Replica, None).unwrap();
+        assert!(
+            missing.reason == Reason::ServiceMissing && missing.text.contains("ro"),
+            "{}",
+            missing.text
+        );
+        // Who reads may resolve every standby's address.
+        let headless = json!({ "selector": { "app": "db", "role": "replica" }, "clusterIP": "None" });
+        assert_eq!(problem(Role::Replica, headless), None);
+    }
+
+    #[test]
+    fn a_pod_with_several_containers_needs_the_route_to_name_one() {
+        let pod = |names: &[&str]| {
+            let containers: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
+            let pod =
+                json!({ "metadata": { "name": "a", "labels": { "app": "db" } }, "spec": { "containers": containers } });
+            Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+        };
+        let mut route = route();
+        let reason = |route: &PostgresRoute, pod: Arc<Pod>| {
+            refusal(route, &[pod], &[], |_| None).map(|refusal| refusal.reason())
+        };
+        assert_eq!(reason(&route, pod(&["postgres"])), None);
+        assert_eq!(
+            reason(&route, pod(&["postgres", "exporter"])),
+            Some(Reason::ContainerUnclear)
+        );
+        route.spec.container = Some("postgres".to_owned());
+        assert_eq!(reason(&route, pod(&["postgres", "exporter"])), None);
+        assert_eq!(reason(&route, pod(&["database"])), Some(Reason::ContainerUnclear));
+    }
+}

@@ -48,7 +48,6 @@ pub(crate) fn begin(
     key: &RouteKey,
     tended: &mut Tended,
     told: &Told<'_>,
-    refusals: Vec<String>,
 ) {
     let status = record::status(told);
     let old = told.route.status.clone().unwrap_or_default();
@@ -59,12 +58,7 @@ pub(crate) fn begin(
     }
     tended.reporting = true;
     tended.reported_at = now;
-    let mut notices = record::notices(&old.conditions, &status.conditions);
-    notices.extend(refusals.into_iter().map(|note| Notice {
-        warning: true,
-        reason: Reason::AcceptRefused,
-        note,
-    }));
+    let notices = record::notices(&old.conditions, &status.conditions);
     let (context, key, route) = (Arc::clone(context), key.clone(), told.route.clone());
     reports.spawn(async move {
         let leadership = context.election.leadership.borrow().clone();

@@ -60,6 +60,8 @@ pub(crate) struct Tended {
     pub(super) not_before: Tick,
     /// Pods, by uid, whose template was complained about.
     pub(super) told_of_template: BTreeSet<String>,
+    /// Why a person's word cannot be carried out, as it was last told.
+    pub(super) told_of_word: Vec<String>,
     /// What the API server last refused.
     pub(super) refused: Option<String>,
     /// What the last turn said, to say only what is new.
@@ -82,6 +84,7 @@ impl Tended {
             backoff: BACKOFF_MIN,
             not_before: now,
             told_of_template: BTreeSet::new(),
+            told_of_word: Vec::new(),
             refused: None,
             last_verdict: None,
         }
@@ -229,6 +232,22 @@ impl Government {
         report::tell(&self.context, &mut self.reports, key, &scene.route, notices);
     }
 
+    /// A person's word that cannot be carried out changes no status: it is told on its own, once for each reason.
+    fn tell_of_word(&mut self, key: &RouteKey, scene: &Scenery, plan: &Plan) {
+        let Some(tended) = self.routes.get_mut(key) else { return };
+        let refused = refusals(plan);
+        if refused == tended.told_of_word {
+            return;
+        }
+        tended.told_of_word.clone_from(&refused);
+        let notices = refused.into_iter().map(|note| Notice {
+            warning: true,
+            reason: Reason::AcceptRefused,
+            note,
+        });
+        report::tell(&self.context, &mut self.reports, key, &scene.route, notices.collect());
+    }
+
     /// Acts on a plan: writes go out, the report follows.
     fn follow(
         &mut self,
@@ -239,6 +258,7 @@ impl Government {
         ledger: Option<shared::ledger::PostgresLedgerSpec>,
         term: Term,
     ) {
+        self.tell_of_word(key, scene, &plan);
         let Some(tended) = self.routes.get_mut(key) else { return };
         tended.wake_at = plan.wake_at;
         if tended.last_verdict != Some(plan.verdict) {
@@ -274,7 +294,7 @@ impl Government {
                 services: &scene.services,
                 outcome,
             };
-            report::begin(&self.context, &mut self.reports, key, tended, &told, refusals(&plan));
+            report::begin(&self.context, &mut self.reports, key, tended, &told);
         }
         if plan.actions.is_empty() || now < tended.not_before {
             if !plan.actions.is_empty() {
@@ -326,7 +346,7 @@ impl Government {
             services: &scene.services,
             outcome,
         };
-        report::begin(&self.context, &mut self.reports, key, tended, &told, Vec::new());
+        report::begin(&self.context, &mut self.reports, key, tended, &told);
     }
 
     /// Whether every route that has pods is blind, and the Lease was not given up for that before.

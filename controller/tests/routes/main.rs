@@ -6,6 +6,7 @@
     reason = "here the tests themselves are the users, the kubelet and somebody else"
 )]
 
+mod word;
 mod world;
 
 use chaos::postgres::{Server, Setup, Shutdown};
@@ -255,6 +256,66 @@ async fn a_policy_that_refuses_the_label_is_named_and_lifting_it_is_enough(world
     scene.condition("db", "Settled", "True", "AsExpected").await;
 }
 
+async fn a_missing_right_is_named_and_granting_it_is_enough(world: &World) {
+    let mut scene = world.scene().await;
+    let a = primary().await;
+    let (ip_a, _) = scene.way_to(&a).await;
+    scene.pod("a", "n1", ip_a, json!({})).await;
+    scene.route("db").await;
+    scene.control_with_rights(&["get", "list", "watch"]).await;
+    scene
+        .told(
+            "db",
+            "Settled",
+            "False",
+            "WriteRefused",
+            "cannot patch resource \"pods\"",
+        )
+        .await;
+    scene.roles(&[("a", None)]).await;
+    scene.allow(&["get", "list", "watch", "patch"]).await;
+    scene.roles(&[("a", Some("primary"))]).await;
+    scene.condition("db", "Settled", "True", "AsExpected").await;
+}
+
+async fn one_controller_serves_several_namespaces_each_by_itself(world: &World) {
+    let (mut here, mut there) = (world.scene().await, world.scene().await);
+    let (mut a, b) = (primary().await, primary().await);
+    let (ip_a, _) = here.way_to(&a).await;
+    let (ip_b, _) = there.way_to(&b).await;
+    here.pod("a", "n1", ip_a, json!({})).await;
+    there.pod("b", "n1", ip_b, json!({})).await;
+    here.route("db").await;
+    there.route("db").await;
+    here.control_with(
+        here.config.clone(),
+        vec![here.namespace.clone(), there.namespace.clone()],
+    );
+    here.roles(&[("a", Some("primary"))]).await;
+    there.roles(&[("b", Some("primary"))]).await;
+    a.kill().await.unwrap();
+    here.roles(&[("a", None)]).await;
+    there.roles(&[("b", Some("primary"))]).await;
+}
+
+async fn a_selector_that_picks_no_pod_is_said_until_one_appears_and_again_when_it_goes(world: &World) {
+    let mut scene = world.scene().await;
+    let a = primary().await;
+    let (ip_a, _) = scene.way_to(&a).await;
+    scene.route("db").await;
+    scene.control();
+    scene.told("db", "Settled", "False", "NoPods", "podSelector").await;
+    scene.pod("a", "n1", ip_a, json!({})).await;
+    scene.roles(&[("a", Some("primary"))]).await;
+    scene.condition("db", "Settled", "True", "AsExpected").await;
+    let now = DeleteParams {
+        grace_period_seconds: Some(0),
+        ..DeleteParams::default()
+    };
+    scene.api::<Pod>().delete("a", &now).await.unwrap();
+    scene.condition("db", "PrimaryAvailable", "False", "NoPods").await;
+}
+
 async fn the_younger_of_two_routes_that_claim_a_pod_is_refused(world: &World) {
     let Pair {
         scene, a: _a, b: _b, ..
@@ -293,6 +354,7 @@ async fn routes_on_a_real_api_server() {
         a_primary_that_dies_loses_its_role_and_its_heir_gets_it(&world),
         a_stale_primary_that_is_the_only_one_up_stays_out(&world),
         labels_changed_by_hand_are_repaired(&world),
+        word::a_word_is_refused_with_a_reason_or_carried_out(&world),
     );
     tokio::join!(
         a_pod_that_comes_back_at_another_address_gets_its_role_again(&world),
@@ -305,5 +367,8 @@ async fn routes_on_a_real_api_server() {
         the_younger_of_two_routes_that_claim_a_pod_is_refused(&world),
         a_workload_that_selects_by_the_role_is_left_alone(&world),
         a_policy_that_refuses_the_label_is_named_and_lifting_it_is_enough(&world),
+        a_missing_right_is_named_and_granting_it_is_enough(&world),
+        one_controller_serves_several_namespaces_each_by_itself(&world),
+        a_selector_that_picks_no_pod_is_said_until_one_appears_and_again_when_it_goes(&world),
     );
 }

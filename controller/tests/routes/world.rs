@@ -29,6 +29,7 @@ use k8s_openapi::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         core::v1::{Namespace, Pod, Secret, Service},
         events::v1::Event,
+        rbac::v1::{ClusterRole, ClusterRoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -129,7 +130,7 @@ fn meta(name: &str) -> kube::core::ObjectMeta {
 /// One test's own corner of the world.
 pub(crate) struct Scene {
     pub(crate) client: Client,
-    config: Config,
+    pub(crate) config: Config,
     pub(crate) namespace: String,
     network: u8,
     port: u16,
@@ -156,24 +157,67 @@ impl Scene {
     }
 
     /// Starts a controller for this namespace.
-    pub(crate) fn control(&mut self) -> CancellationToken {
+    pub(crate) fn control(&mut self) {
+        self.control_with(self.config.clone(), vec![self.namespace.clone()]);
+    }
+
+    /// Starts a controller with only these rights on pods.
+    pub(crate) async fn control_with_rights(&mut self, pod_verbs: &[&str]) {
+        let user = format!("limited-{}", self.namespace);
+        self.allow(pod_verbs).await;
+        let binding: ClusterRoleBinding = serde_json::from_value(json!({
+            "metadata": { "name": self.namespace },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": self.namespace },
+            "subjects": [{ "kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user }],
+        }))
+        .unwrap();
+        Api::all(self.client.clone())
+            .create(&PostParams::default(), &binding)
+            .await
+            .unwrap();
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(user);
+        self.control_with(config, vec![self.namespace.clone()]);
+    }
+
+    /// Sets the rights on pods of the limited controller.
+    pub(crate) async fn allow(&self, pod_verbs: &[&str]) {
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": { "name": self.namespace },
+            "rules": [
+                { "apiGroups": ["pgsteer.io", "discovery.k8s.io", "events.k8s.io"], "resources": ["*"], "verbs": ["*"] },
+                { "apiGroups": [""], "resources": ["services", "secrets"], "verbs": ["*"] },
+                { "apiGroups": [""], "resources": ["pods"], "verbs": pod_verbs },
+            ],
+        });
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        let params = PatchParams::apply("test").force();
+        roles
+            .patch(&self.namespace, &params, &Patch::Apply(role))
+            .await
+            .unwrap();
+    }
+
+    /// Starts a controller for these namespaces.
+    pub(crate) fn control_with(&mut self, config: Config, namespaces: Vec<String>) {
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let name = identity("pgsteer-test", rand::random());
         let settings = Settings::new("default", &self.namespace, &name, Duration::from_secs(5)).unwrap();
         let (elector, handle) = Elector::new(self.config.clone(), settings, Arc::clone(&clock)).unwrap();
         let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(Arc::clone(&clock))));
         let context = Arc::new(Context::new(
-            self.client.clone(),
+            Client::try_from(config).unwrap(),
             handle.clone(),
             clock,
             Arc::new(Metrics::new()),
             health,
-            vec![self.namespace.clone()],
+            namespaces,
             stop.clone(),
         ));
-        let stop_elector = stop.clone();
         self.tasks.spawn(async move {
-            elector.run(stop_elector).await;
+            elector.run(stop).await;
         });
         let mut leadership = handle.leadership.clone();
         self.tasks.spawn(async move {
@@ -187,7 +231,6 @@ impl Scene {
                 }
             }
         });
-        stop
     }
 
     /// An address of its own on the scene's port that leads to a server.
