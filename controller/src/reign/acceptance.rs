@@ -197,7 +197,7 @@ mod tests {
         .unwrap()
     }
 
-    fn problem(role: Role, spec: Value) -> Option<Reason> {
+    fn problem(role: Role, spec: &Value) -> Option<Reason> {
         let service: Service = serde_json::from_value(json!({ "metadata": { "name": "rw" }, "spec": spec })).unwrap();
         service_problem(&route(), role, Some(&service)).map(|problem| problem.reason)
     }
@@ -239,7 +239,7 @@ mod tests {
             ),
         ];
         for (spec, reason) in rows {
-            assert_eq!(problem(Role::Primary, spec.clone()), reason, "{spec}");
+            assert_eq!(problem(Role::Primary, &spec), reason, "{spec}");
         }
         let missing = service_problem(&route(), Role::Replica, None).unwrap();
         assert!(
@@ -249,7 +249,7 @@ mod tests {
         );
         // Who reads may resolve every standby's address.
         let headless = json!({ "selector": { "app": "db", "role": "replica" }, "clusterIP": "None" });
-        assert_eq!(problem(Role::Replica, headless), None);
+        assert_eq!(problem(Role::Replica, &headless), None);
     }
 
     #[test]
