@@ -39,7 +39,8 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 	@$(STEP) "licences, sources, bans" .ci/deny
 	@$(STEP) "style" .ci/tidy
-	@$(STEP) "build the control plane" cargo run --quiet --locked -p pgsteer-chaos -- build --control-plane
+	@$(STEP) "build the tests" cargo test --workspace --locked --no-run
+	@$(STEP) "build the control plane" target/debug/chaos build --control-plane
 	@$(STEP) "tests" cargo test --workspace --locked
 	@$(STEP) "the entry point against real servers" deploy/images/postgres/entrypoint_test.sh
 
