@@ -203,7 +203,7 @@ everything is installed; to play with it, in a shell inside the cluster's networ
   kubectl -n pg exec deploy/pg-node1 -- sh -c 'PGPASSWORD=$(cat /etc/postgres/secrets/app) \\
     psql \"host=pg-service-primary.pg.svc port=6432 user=app dbname=app sslmode=verify-full sslrootcert=/etc/postgres/secrets/ca.crt\" \\
     -c \"SELECT pg_is_in_recovery(), inet_server_addr()\"'       # where the name leads
-  kubectl -n pg exec deploy/pg-node1 -- pkill -KILL -o -x postgres   # kill a postmaster
+  kubectl -n pg exec deploy/pg-node1 -- bash -c 'kill -KILL $(head -n 1 /var/lib/postgresql/data/postmaster.pid)'   # kill a server
   kubectl -n pg exec deploy/pg-node2 -- psql -c 'SELECT pg_promote()'  # promote a standby; the other one comes back by itself
   kubectl -n pg label pod -l node_name=pg_node1 role-         # take a label off by hand
   kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
