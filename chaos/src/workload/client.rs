@@ -19,6 +19,10 @@ use crate::host_time::HostTime;
 /// that a name that leads nowhere for a while is noticed to lead somewhere again.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
 
+/// Inside a cluster a TCP connection is made within a millisecond, however busy the servers are. One that is not was dropped: a Service
+/// without endpoints answers with ICMP messages, of which the kernel sends one client no more than one a second after the first few.
+const CONNECT_LIMIT: Duration = Duration::from_millis(250);
+
 /// Attempts under way at once. Two clients together stay well below a server's usual 100 sessions.
 const UNDER_WAY_MAX: usize = 25;
 
@@ -119,7 +123,7 @@ impl Client {
     async fn attempt(&self) {
         let began = HostTime::now();
         let asked = async {
-            let session = Session::open(&self.login, ATTEMPT_LIMIT).await?;
+            let session = Session::open(&self.login, CONNECT_LIMIT).await?;
             Ok((self.ask(&session).await?, session))
         };
         match within_limit(asked).await {
@@ -155,7 +159,7 @@ impl Client {
     /// A session to be kept, with when it was begun.
     async fn open(&self) -> Option<(HostTime, Session)> {
         let began = HostTime::now();
-        match within_limit(Session::open(&self.login, ATTEMPT_LIMIT)).await {
+        match within_limit(Session::open(&self.login, CONNECT_LIMIT)).await {
             Ok(session) => Some((began, session)),
             Err(error) => {
                 self.print(began, SessionKind::Kept, failed(error));
