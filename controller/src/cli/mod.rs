@@ -7,6 +7,7 @@ pub mod accept;
 mod advice;
 pub mod crd;
 pub mod history;
+mod leader;
 pub mod pause;
 pub mod probe;
 pub mod routes;
@@ -21,6 +22,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+
+use crate::chain::Chain;
 
 /// Keeps the write and the read Service of a PostgreSQL cluster on Kubernetes true.
 ///
@@ -108,7 +111,7 @@ pub fn execute(cli: Cli) -> Exit {
         Err(Failure::CouldNotAsk(error)) => (Exit::CouldNotAsk, error),
     };
     // Nobody is left to tell when standard error is closed too.
-    writeln!(io::stderr(), "pgsteer: {error:#}").unwrap_or_default();
+    writeln!(io::stderr(), "pgsteer: {}", Chain(error.as_ref())).unwrap_or_default();
     exit
 }
 

@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, str::FromStr, time::Duration};
 
-use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod, events::v1::Event};
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -204,6 +204,13 @@ impl ApiServer {
         found
             .map_err(|error| failed(format!("read pod {name} of namespace {}", route.namespace), error))?
             .ok_or_else(|| AskError::Missing(format!("pod {name} in namespace {}", route.namespace)))
+    }
+
+    /// The Leases that bear the election's name; none when this person may not see them.
+    pub async fn leases(&self) -> Vec<Lease> {
+        let leases: Api<Lease> = Api::all(self.client.clone());
+        let named = ListParams::default().fields(&format!("metadata.name={}", names::LEASE));
+        leases.list(&named).await.map(|list| list.items).unwrap_or_default()
     }
 
     /// The Events that say why a person's word was refused.

@@ -16,7 +16,7 @@ use shared::{
 };
 
 use super::{
-    Exit, Failure, answer,
+    Exit, Failure, answer, leader,
     routes::{ApiServer, AskError, Known, RouteName},
     text,
 };
@@ -42,7 +42,7 @@ pub struct Args {
 const HELP: &str = "\
 Exit status: 0 every route is settled; 1 one is not; 2 wrong usage; 3 could not ask.
 
-What is shown is what the leading controller last wrote into the routes' status.
+What is shown is what the leading controller last wrote into the routes' status; a warning says when none leads.
 
 Examples:
   pgsteer status
@@ -67,6 +67,8 @@ pub enum Output {
 #[serde(rename_all = "camelCase")]
 struct Overview<'a> {
     settled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
     routes: Vec<Entry<'a>>,
 }
 
@@ -106,7 +108,9 @@ pub async fn execute(args: Args) -> Result<Exit, Failure> {
         return Err(Failure::Usage(error));
     }
     let namespace = named.or(namespace);
-    let mut routes = ApiServer::find().await?.routes(namespace.as_deref()).await?;
+    let server = ApiServer::find().await?;
+    let (routes, leases) = tokio::join!(server.routes(namespace.as_deref()), server.leases());
+    let (mut routes, now) = (routes?, text::now());
     if let Some(wanted) = &route {
         routes.retain(|known| known.key().name == wanted.name);
         if routes.is_empty() {
@@ -114,7 +118,8 @@ pub async fn execute(args: Args) -> Result<Exit, Failure> {
             return Err(AskError::Missing(format!("route {} in {place}", wanted.name)).into());
         }
     }
-    answer(&print(&routes, output, text::now())?)?;
+    let warning = leader::warning(&leases, now);
+    answer(&print(&routes, warning.as_deref(), output, now)?)?;
     Ok(exit(&routes))
 }
 
@@ -127,13 +132,15 @@ pub fn exit(routes: &[Known]) -> Exit {
     }
 }
 
-/// The answer.
-pub fn print(routes: &[Known], output: Output, now: Timestamp) -> anyhow::Result<String> {
+/// The answer; `warning` is why it may be out of date.
+pub fn print(routes: &[Known], warning: Option<&str>, output: Output, now: Timestamp) -> anyhow::Result<String> {
+    let overview = || Overview::of(routes, warning);
+    let warned = |table: String| warning.map_or_else(|| table.clone(), |warning| format!("{table}\n{warning}\n"));
     Ok(match output {
-        Output::Table => for_people(routes, false, now),
-        Output::Wide => for_people(routes, true, now),
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&Overview::of(routes))?),
-        Output::Yaml => serde_norway::to_string(&Overview::of(routes))?,
+        Output::Table => warned(for_people(routes, false, now)),
+        Output::Wide => warned(for_people(routes, true, now)),
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&overview())?),
+        Output::Yaml => serde_norway::to_string(&overview())?,
     })
 }
 
@@ -223,8 +230,9 @@ pub(super) fn condition(known: &Known, kind: ConditionType) -> Option<&Condition
 // === impl Overview ===
 
 impl<'a> Overview<'a> {
-    fn of(routes: &'a [Known]) -> Self {
+    fn of(routes: &'a [Known], warning: Option<&'a str>) -> Self {
         Self {
+            warning,
             settled: routes.iter().all(Known::settled),
             routes: routes.iter().map(Entry::of).collect(),
         }

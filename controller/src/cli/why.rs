@@ -10,7 +10,7 @@ use shared::{
 };
 
 use super::{
-    Exit, Failure, advice, answer,
+    Exit, Failure, advice, answer, leader,
     routes::{ApiServer, Known, RouteArgs, takes_writes},
     status, text,
 };
@@ -39,7 +39,8 @@ pub async fn execute(args: Args) -> Result<Exit, Failure> {
     let Args { route, pod } = args;
     let server = ApiServer::find().await?;
     let key = server.key(&route).map_err(super::usage)?;
-    let known = server.route(&key).await?;
+    let (known, leases) = tokio::join!(server.route(&key), server.leases());
+    let (known, now) = (known?, text::now());
     if let Some(pod) = &pod
         && !known.members().iter().any(|member| member.pod == *pod)
     {
@@ -50,7 +51,12 @@ pub async fn execute(args: Args) -> Result<Exit, Failure> {
         );
         return Err(Failure::Usage(error));
     }
-    answer(&explain(&known, pod.as_deref(), text::now()))?;
+    let warning = leader::warning(&leases, now).map(|warning| format!("{warning}\n\n"));
+    answer(&format!(
+        "{}{}",
+        warning.unwrap_or_default(),
+        explain(&known, pod.as_deref(), now)
+    ))?;
     Ok(status::exit(std::slice::from_ref(&known)))
 }
 

@@ -20,7 +20,7 @@ fn every_state() -> Vec<Known> {
 #[test]
 fn every_state_has_its_rows_and_what_is_wrong_stands_below() {
     for (output, file) in [(Output::Table, "status.txt"), (Output::Wide, "status-wide.txt")] {
-        let answer = print(&every_state(), output, fixtures::now()).unwrap();
+        let answer = print(&every_state(), None, output, fixtures::now()).unwrap();
         fixtures::assert_golden(file, &answer);
     }
 }
@@ -43,7 +43,7 @@ fn only_settled_routes_are_a_yes() {
 #[test]
 fn programs_are_told_the_same_in_json_and_in_yaml() {
     let routes = [fixtures::stale_alone(), fixtures::unknown()];
-    let json = print(&routes, Output::Json, fixtures::now()).unwrap();
+    let json = print(&routes, None, Output::Json, fixtures::now()).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     for (at, expected) in [
         ("/settled", serde_json::json!(false)),
@@ -58,14 +58,15 @@ fn programs_are_told_the_same_in_json_and_in_yaml() {
     ] {
         assert_eq!(json.pointer(at), Some(&expected), "{at}");
     }
-    let yaml = print(&routes, Output::Yaml, fixtures::now()).unwrap();
+    let yaml = print(&routes, None, Output::Yaml, fixtures::now()).unwrap();
     assert_eq!(serde_norway::from_str::<serde_json::Value>(&yaml).unwrap(), json);
 }
 
 #[test]
-fn without_routes_it_says_so() {
-    assert_eq!(
-        print(&[], Output::Table, fixtures::now()).unwrap(),
-        "there are no routes\n"
-    );
+fn without_routes_or_a_leader_it_says_so() {
+    let print = |warning, output| print(&[], warning, output, fixtures::now()).unwrap();
+    assert_eq!(print(None, Output::Table), "there are no routes\n");
+    let warned = "there are no routes\n\nnobody leads\n";
+    assert_eq!(print(Some("nobody leads"), Output::Wide), warned);
+    assert!(print(Some("nobody leads"), Output::Json).contains(r#""warning": "nobody leads""#));
 }
