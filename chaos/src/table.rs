@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use crate::host_time::HostTime;
 use crate::timeline::{Entry, Happening, ServiceOf, World};
-use crate::workload::{Kind, Outcome, SessionKind};
+use crate::workload::{Kind, Outcome};
 
 /// Where the table is shown.
 pub struct Screen {
@@ -87,10 +87,9 @@ fn line_of(what: &Happening, before: &World) -> Option<String> {
         }
         Happening::Leader { holder } => Some(format!("leader      {}", word(holder.as_deref()))),
         Happening::Client { kind, line } => {
-            // Where the name leads shows in new connections alone.
             let by = line.outcome.by().map(|by| (by.address.clone(), by.timeline));
-            let was = before.clients.get(kind).and_then(|tally| tally.last.clone());
-            if line.session != SessionKind::Fresh || by == was {
+            let tally = before.clients.get(kind).cloned().unwrap_or_default();
+            if !tally.is_newer(line) || (by == tally.last && tally.began.is_some()) {
                 return None;
             }
             let said = match &line.outcome {
@@ -149,7 +148,7 @@ fn word(text: Option<&str>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{Answerer, Line};
+    use crate::workload::{Answerer, Line, SessionKind};
 
     fn said(at: u64, session: SessionKind, outcome: Outcome) -> Entry {
         let line = Line {
@@ -200,6 +199,11 @@ mod tests {
             said(4, SessionKind::Fresh, failed()),
             said(5, SessionKind::Fresh, failed()),
             said(6, SessionKind::Fresh, by("b")),
+            // It hung, and is heard of late.
+            Entry {
+                at: HostTime(7),
+                ..said(3, SessionKind::Fresh, failed())
+            },
         ];
         assert_eq!(
             shown(&history),

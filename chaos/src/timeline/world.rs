@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entry, Happening, PRIMARY, ServiceOf};
+use crate::host_time::HostTime;
 use crate::workload::{Kind, Line, SessionKind};
 
 /// How things stand.
@@ -27,6 +28,8 @@ pub struct Tally {
     pub failed: usize,
     /// The address and the timeline of who answered last, nobody when that attempt failed. Of new connections alone.
     pub last: Option<(String, u32)>,
+    /// When that attempt began. One that hung is heard of after later ones, and tells nothing new.
+    pub began: Option<HostTime>,
 }
 
 impl World {
@@ -67,6 +70,11 @@ impl World {
 }
 
 impl Tally {
+    /// Whether a line tells where the name leads, later than what is known: new connections alone do.
+    pub fn is_newer(&self, line: &Line) -> bool {
+        line.session == SessionKind::Fresh && self.began.is_none_or(|began| began < line.began)
+    }
+
     fn take(&mut self, line: &Line) {
         let by = line.outcome.by().map(|by| (by.address.clone(), by.timeline));
         if by.is_some() {
@@ -74,9 +82,9 @@ impl Tally {
         } else {
             self.failed += 1;
         }
-        // Where the name leads shows in new connections alone.
-        if line.session == SessionKind::Fresh {
+        if self.is_newer(line) {
             self.last = by;
+            self.began = Some(line.began);
         }
     }
 }
