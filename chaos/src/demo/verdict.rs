@@ -216,14 +216,24 @@ fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
     ];
     told.extend(steps("killed", &run.failover));
     told.extend(steps("promotion asked for, the old primary running", &run.switchover));
-    told.push(format!(
-        "acknowledged writes: {acknowledged}; lost with the killed primary, which had not sent them yet (asynchronous replication): {}; \
-         acknowledged by a beaten primary before kube-proxy followed: {}; over sessions opened before the switch: {}; by routing: {}",
-        count(lost, Cause::Failover),
-        count(lost, Cause::Exposure),
-        count(lost, Cause::OpenSession),
-        count(lost, Cause::Routing),
-    ));
+    told.push(format!("acknowledged writes: {acknowledged}; of these lost"));
+    let span = span_of_failover(run, lost);
+    let causes = [
+        (
+            Cause::Failover,
+            "with the killed primary, which had not sent them yet: asynchronous replication",
+        ),
+        (Cause::Exposure, "with the beaten primary, before kube-proxy followed"),
+        (
+            Cause::OpenSession,
+            "with the beaten primary, over a session opened before",
+        ),
+        (Cause::Routing, "by routing"),
+    ];
+    for (cause, what) in causes {
+        let span = if cause == Cause::Failover { span.as_str() } else { "" };
+        told.push(format!("{:>8}      {what}{span}", count(lost, cause)));
+    }
     told.push(format!(
         "exposure, from the promotion to the beaten primary's last acknowledged write: {} ms",
         run.switchover.exposure_millis()
@@ -236,6 +246,16 @@ fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
         told.extend(most_frequent(timeline::failures(run.history, kind)));
     }
     told
+}
+
+/// When the writes that the killed primary took along had been acknowledged, seen from the kill.
+fn span_of_failover(run: &Run<'_>, lost: &[Loss]) -> String {
+    let gone = lost.iter().filter(|loss| loss.cause == Cause::Failover);
+    let millis: Vec<i64> = gone.map(|loss| loss.at.millis_since(run.failover.cut.began)).collect();
+    match (millis.iter().min(), millis.iter().max()) {
+        (Some(from), Some(to)) => format!(" (acknowledged {from} to {to} ms after the kill)"),
+        _ => String::new(),
+    }
 }
 
 fn steps(began: &str, switch: &Switch) -> Vec<String> {

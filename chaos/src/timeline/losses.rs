@@ -31,6 +31,8 @@ pub struct Acknowledged {
 pub struct Loss {
     /// The row's number.
     pub id: u64,
+    /// When it was acknowledged.
+    pub at: HostTime,
     /// Through whose doing.
     pub cause: Cause,
 }
@@ -71,6 +73,7 @@ pub fn losses(acknowledged: &[Acknowledged], present: &BTreeSet<u64>, switches: 
     let gone = acknowledged.iter().filter(|write| !present.contains(&write.id));
     gone.map(|write| Loss {
         id: write.id,
+        at: write.at,
         cause: cause(write, switches),
     })
     .collect()

@@ -180,7 +180,15 @@ fn a_lost_write_is_laid_at_the_right_door() {
     for (name, at, began, session, by, cause) in cases {
         let entry = said(Kind::Write, at, began, session, Outcome::Written { id: 9, by });
         let lost = losses(&acknowledged(&[entry]), &BTreeSet::new(), std::slice::from_ref(&switch));
-        assert_eq!(lost, [Loss { id: 9, cause }], "{name}");
+        assert_eq!(
+            lost,
+            [Loss {
+                id: 9,
+                at: ms(at),
+                cause
+            }],
+            "{name}"
+        );
     }
 }
 
