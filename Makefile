@@ -46,6 +46,8 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 
 test: check release ## check, the images, and the demo on a cluster
 	@$(STEP) "images" $(CHAOS) images
+	@$(STEP) "the controller's Containerfile gives the same files" deploy/images/containerfile_test.sh controller "$$($(CHAOS) images controller)"
+	@$(STEP) "a node and its faults" cargo test --workspace --locked --test cluster -- --ignored
 	@$(STEP) "demo" $(CHAOS) demo --nodes $(NODES)
 
 lint: ## format and lint, changing what can be changed by itself

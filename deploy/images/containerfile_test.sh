@@ -20,7 +20,12 @@ container=$(buildah "${store[@]}" from scratch)
 buildah "${store[@]}" add --quiet "$container" "$work/base.tar" / >/dev/null
 buildah "${store[@]}" commit --quiet --rm "$container" localhost/debian:bookworm >/dev/null
 rm "$work/base.tar"
-buildah "${store[@]}" build --quiet --build-arg DEBIAN=localhost/debian:bookworm --tag built --file "deploy/images/$name/Containerfile" . >"$work/log" 2>&1 ||
+# A copy: the target folder may be a link, which no builder follows out of its context.
+mkdir -p "$work/context/target/release" "$work/context/deploy"
+cp -L target/release/{pgsteer,chaos} "$work/context/target/release/"
+cp -r deploy/images "$work/context/deploy/"
+cp .dockerignore "$work/context/"
+buildah "${store[@]}" build --quiet --build-arg DEBIAN=localhost/debian:bookworm --tag built --file "deploy/images/$name/Containerfile" "$work/context" >"$work/log" 2>&1 ||
   { cat "$work/log" >&2; exit 1; }
 buildah "${store[@]}" push --quiet built "oci-archive:$work/built.tar"
 
