@@ -223,6 +223,10 @@ fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
             Cause::Failover,
             "with the killed primary, which had not sent them yet: asynchronous replication",
         ),
+        (
+            Cause::Promotion,
+            "with the beaten primary, which ran on while the standby was being promoted and received nothing any more",
+        ),
         (Cause::Exposure, "with the beaten primary, before kube-proxy followed"),
         (
             Cause::OpenSession,

@@ -40,9 +40,12 @@ pub struct Loss {
 /// Through whose doing an acknowledged write is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// Acknowledged before the promotion by a primary that had not sent it to the standby: asynchronous replication loses this,
-    /// whoever routes.
+    /// Acknowledged before the promotion was asked for, by a primary that had not sent it to the standby: asynchronous replication
+    /// loses this, whoever routes.
     Failover,
+    /// Acknowledged by a primary that ran on, while the standby was being promoted and received nothing any more. The promoter's doing:
+    /// nobody can see a promotion before it is there.
+    Promotion,
     /// Acknowledged by a primary that was beaten while it ran, between the promotion and the end of kube-proxy's old rules.
     Exposure,
     /// The same, through a session that was opened before the switch and that no Service change cuts.
@@ -85,8 +88,10 @@ fn cause(write: &Acknowledged, switches: &[Switch]) -> Cause {
         return Cause::Routing;
     };
     let rules_end = switch.removed.map(|removed| removed.after(KUBE_PROXY_MAX));
-    if write.at <= switch.cut.promoted {
+    if write.at <= switch.cut.asked {
         Cause::Failover
+    } else if write.at <= switch.cut.promoted {
+        Cause::Promotion
     } else if rules_end.is_some_and(|end| write.began > end) {
         Cause::Routing
     } else if write.session == SessionKind::Kept {

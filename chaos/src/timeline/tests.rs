@@ -141,7 +141,22 @@ fn a_lost_write_is_laid_at_the_right_door() {
     use SessionKind::{Fresh, Kept};
     // The old primary was out of the slice at 1030; kube-proxy's rules count as replaced at 2530.
     let cases = [
-        ("before the promotion", 1320, 1310, Fresh, by("old", 1), Cause::Failover),
+        (
+            "before anybody promoted",
+            1290,
+            1280,
+            Fresh,
+            by("old", 1),
+            Cause::Failover,
+        ),
+        (
+            "during the promotion",
+            1320,
+            1310,
+            Fresh,
+            by("old", 1),
+            Cause::Promotion,
+        ),
         (
             "by kube-proxy's old rules",
             1500,
