@@ -33,7 +33,7 @@ use crate::{
 /// A kept session hides a hung postmaster, so a fresh connection is made at least this often.
 const FRESH_EVERY: Duration = Duration::from_secs(1);
 
-/// While a promotion may come any moment, a pulse (a tenth of a millisecond of the server's time) is sent this often.
+/// While a promotion may come any moment, a pulse, the cheapest message that the protocol has, is sent this often.
 const HURRIED: Duration = Duration::from_millis(10);
 
 /// Probes of many pods are spread by up to this part of the pause, so that they do not all go out in one instant.
