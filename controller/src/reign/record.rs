@@ -91,11 +91,12 @@ const fn is_trouble(kind: ConditionType) -> bool {
     }
 }
 
-/// The status as it should be; equal to the old one when nothing that matters has changed.
-pub(crate) fn status(told: &Told<'_>) -> PostgresRouteStatus {
+/// The status as it should be, equal to the old one when nothing that matters has changed; and what to tell about what has.
+pub(crate) fn status(told: &Told<'_>) -> (PostgresRouteStatus, Vec<Notice>) {
     let old = told.route.status.clone().unwrap_or_default();
     let says = conditions(told);
     let conditions = says.iter().map(|says| dated(says, told, &old.conditions)).collect();
+    let notices = says.iter().filter_map(|says| notice(says, &old.conditions)).collect();
     let mut status = PostgresRouteStatus {
         observed_generation: told.route.metadata.generation,
         term: told.term,
@@ -110,7 +111,7 @@ pub(crate) fn status(told: &Told<'_>) -> PostgresRouteStatus {
             members(&mut status, observed, plan);
         }
     }
-    status
+    (status, notices)
 }
 
 /// Whether nothing but explanations differs: they may name a position, which moves all the time.
@@ -161,78 +162,39 @@ fn members(status: &mut PostgresRouteStatus, observed: &Observed, plan: &Plan) {
     }
 }
 
-/// What to tell about the change from the old conditions to the new ones: each change once.
-pub(crate) fn notices(old: &[Condition], new: &[Condition]) -> Vec<Notice> {
-    new.iter()
-        .filter_map(|condition| {
-            let before = old.iter().find(|before| before.type_ == condition.type_);
-            let changed =
-                before.is_none_or(|before| before.status != condition.status || before.reason != condition.reason);
-            let kind = KINDS.into_iter().find(|kind| kind.to_string() == condition.type_)?;
-            let holds = condition.status == "True";
-            let bad = holds == is_trouble(kind);
-            // Moving is what Settled does on the way; its beginning and end are told by grants and withdrawals.
-            let worth = changed && kind != ConditionType::Settled && (bad || before.is_some());
-            let reason = REASONS
-                .into_iter()
-                .find(|reason| reason.to_string() == condition.reason)?;
-            let state = if holds { "" } else { "not " };
-            let note = if condition.message.is_empty() {
-                format!("the route is {state}{kind}")
-            } else {
-                condition.message.clone()
-            };
-            worth.then_some(Notice {
-                warning: bad,
-                reason,
-                note,
-            })
-        })
-        .collect()
+/// What to tell about a condition that is not as it was: each change once.
+fn notice(says: &Says, old: &[Condition]) -> Option<Notice> {
+    let kind = says.kind.to_string();
+    let before = old.iter().find(|before| before.type_ == kind);
+    let changed =
+        before.is_none_or(|before| before.status != word(says.holds) || before.reason != says.reason.to_string());
+    let bad = says.holds == is_trouble(says.kind);
+    // Moving is what Settled does on the way; its beginning and end are told by grants and withdrawals.
+    let worth = changed && says.kind != ConditionType::Settled && (bad || before.is_some());
+    let state = if says.holds { "" } else { "not " };
+    let note = if says.message.is_empty() {
+        format!("the route is {state}{kind}")
+    } else {
+        shortened(&says.message)
+    };
+    worth.then_some(Notice {
+        warning: bad,
+        reason: says.reason,
+        note,
+    })
 }
 
-const KINDS: [ConditionType; 10] = [
-    ConditionType::Accepted,
-    ConditionType::Settled,
-    ConditionType::PrimaryAvailable,
-    ConditionType::ServicesCorrect,
-    ConditionType::CredentialsValid,
-    ConditionType::Blind,
-    ConditionType::SplitBrain,
-    ConditionType::LabelContested,
-    ConditionType::NoMark,
-    ConditionType::ForeignServer,
-];
+/// How a condition says yes and no.
+const fn word(holds: bool) -> &'static str {
+    if holds { "True" } else { "False" }
+}
 
-/// The reasons that conditions have.
-const REASONS: [Reason; 23] = [
-    Reason::AsExpected,
-    Reason::PodClaimedTwice,
-    Reason::OwnerSelectsRoleLabel,
-    Reason::OwnerUnreadable,
-    Reason::ContainerUnclear,
-    Reason::NoPods,
-    Reason::Moving,
-    Reason::NoEligibleServer,
-    Reason::SeveralWritable,
-    Reason::PersonMustChoose,
-    Reason::NoReply,
-    Reason::Paused,
-    Reason::ServiceMissing,
-    Reason::ServiceExternal,
-    Reason::ServiceSelectsOtherwise,
-    Reason::ServiceHeadless,
-    Reason::ServiceLocal,
-    Reason::ServicePublishesNotReady,
-    Reason::ProbeBarred,
-    Reason::ChangedByOthers,
-    Reason::FirstPrimaryUnclear,
-    Reason::OtherHistory,
-    Reason::WriteRefused,
-];
+fn shortened(message: &str) -> String {
+    message.chars().take(MESSAGE_CHARS_MAX).collect()
+}
 
 fn dated(says: &Says, told: &Told<'_>, old: &[Condition]) -> Condition {
-    let status = if says.holds { "True" } else { "False" };
+    let status = word(says.holds);
     let kind = says.kind.to_string();
     let since = old
         .iter()
@@ -242,7 +204,7 @@ fn dated(says: &Says, told: &Told<'_>, old: &[Condition]) -> Condition {
         type_: kind,
         status: status.to_owned(),
         reason: says.reason.to_string(),
-        message: says.message.chars().take(MESSAGE_CHARS_MAX).collect(),
+        message: shortened(&says.message),
         last_transition_time: since,
         observed_generation: told.route.metadata.generation,
     }

@@ -49,7 +49,7 @@ pub(crate) fn begin(
     tended: &mut Tended,
     told: &Told<'_>,
 ) {
-    let status = record::status(told);
+    let (status, notices) = record::status(told);
     let old = told.route.status.clone().unwrap_or_default();
     let now = context.clock.now();
     let words_may_wait = record::differs_in_words_only(&status, &old) && now.since(tended.reported_at) < WORDS_EVERY;
@@ -58,7 +58,6 @@ pub(crate) fn begin(
     }
     tended.reporting = true;
     tended.reported_at = now;
-    let notices = record::notices(&old.conditions, &status.conditions);
     let (context, key, route) = (Arc::clone(context), key.clone(), told.route.clone());
     reports.spawn(async move {
         let leadership = context.election.leadership.borrow().clone();

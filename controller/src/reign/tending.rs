@@ -22,7 +22,7 @@ use super::{
     observe::{self, Known},
     owners::Owner,
     probing::Probed,
-    record::Notice,
+    record::{Notice, Outcome, Told},
     report::{self, Reported},
     stores::{SERVICE_OF_SLICE, Scope},
     turn,
@@ -163,16 +163,7 @@ impl Government {
             return;
         }
         self.assign(key, &scene);
-        let Some(term) = self
-            .context
-            .election
-            .leadership
-            .borrow()
-            .reign()
-            .map(|reign| reign.term)
-        else {
-            return;
-        };
+        let Some(term) = self.term() else { return };
         let Some(tended) = self.routes.get_mut(key) else { return };
         let ledger = scope.ledgers.get(&key.namespace, &key.name, now);
         let known = Known {
@@ -282,20 +273,14 @@ impl Government {
             .any(|action| !matches!(action, Action::Stamp { .. } | Action::StampLedger { .. }));
         if !moving || tended.refused.is_some() {
             let refused = tended.refused.clone();
-            let outcome = super::record::Outcome::Decided {
+            let outcome = Outcome::Decided {
                 observed,
                 plan: &plan,
                 refused: refused.as_deref(),
             };
-            let told = super::record::Told {
-                route: &scene.route,
-                term,
-                now: wall(),
-                services: &scene.services,
-                outcome,
-            };
-            report::begin(&self.context, &mut self.reports, key, tended, &told);
+            self.report(key, scene, term, outcome);
         }
+        let Some(tended) = self.routes.get_mut(key) else { return };
         if plan.actions.is_empty() || now < tended.not_before {
             if !plan.actions.is_empty() {
                 tended.wake(tended.not_before);
@@ -320,16 +305,7 @@ impl Government {
 
     /// A route that cannot be served as it is written: nobody is probed, nothing is written but its status.
     fn refuse(&mut self, key: &RouteKey, scene: &Scenery, refusal: &Refusal) {
-        let Some(term) = self
-            .context
-            .election
-            .leadership
-            .borrow()
-            .reign()
-            .map(|reign| reign.term)
-        else {
-            return;
-        };
+        let Some(term) = self.term() else { return };
         let Some(tended) = self.routes.get_mut(key) else { return };
         tended.probes.clear();
         tended.sightings.clear();
@@ -338,8 +314,23 @@ impl Government {
         self.context
             .metrics
             .show_route(&key.namespace, &key.name, RouteState::Refused, std::iter::empty());
-        let outcome = super::record::Outcome::Refused(refusal);
-        let told = super::record::Told {
+        self.report(key, scene, term, Outcome::Refused(refusal));
+    }
+
+    /// The term to write under; none when the reign is over.
+    fn term(&self) -> Option<Term> {
+        self.context
+            .election
+            .leadership
+            .borrow()
+            .reign()
+            .map(|reign| reign.term)
+    }
+
+    /// Tells people what became of a turn.
+    fn report(&mut self, key: &RouteKey, scene: &Scenery, term: Term, outcome: Outcome<'_>) {
+        let Some(tended) = self.routes.get_mut(key) else { return };
+        let told = Told {
             route: &scene.route,
             term,
             now: wall(),
