@@ -169,8 +169,10 @@ fn notice(says: &Says, old: &[Condition]) -> Option<Notice> {
     let changed =
         before.is_none_or(|before| before.status != word(says.holds) || before.reason != says.reason.to_string());
     let bad = says.holds == is_trouble(says.kind);
-    // Moving is what Settled does on the way; its beginning and end are told by grants and withdrawals.
-    let worth = changed && says.kind != ConditionType::Settled && (bad || before.is_some());
+    // Moving is what Settled does on the way; its beginning and end are told by grants and withdrawals. What cannot be moved has no
+    // other condition.
+    let on_the_way = says.kind == ConditionType::Settled && says.reason != Reason::WriteRefused;
+    let worth = changed && !on_the_way && (bad || before.is_some());
     let state = if says.holds { "" } else { "not " };
     let note = if says.message.is_empty() {
         format!("the route is {state}{kind}")

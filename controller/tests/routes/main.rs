@@ -247,6 +247,8 @@ async fn a_policy_that_refuses_the_label_is_named_and_lifting_it_is_enough(world
     scene
         .told("db", "Settled", "False", "WriteRefused", "roles are not welcome here")
         .await;
+    let note = scene.event("WriteRefused").await;
+    assert!(note.contains("roles are not welcome here"), "{note}");
     scene.roles(&[("a", None)]).await;
     policies
         .delete(&scene.namespace, &DeleteParams::default())
