@@ -13,7 +13,6 @@
 mod clients;
 mod history;
 mod play;
-mod server;
 #[cfg(test)]
 mod tests;
 mod verdict;

@@ -28,6 +28,14 @@ pub const CONTROLLER: &str = "pgsteer";
 pub const NAMESPACE: &str = "pg";
 /// The example's route.
 pub const ROUTE: &str = "pg-ha";
+/// The label that the example's route uses for the role.
+pub const ROLE: &str = "role";
+/// What the example's pods have in common.
+pub const PODS: &str = "deployment_name=pg_ha";
+/// The example's Service for writes.
+pub const WRITES: &str = "pg-service-primary";
+/// The example's Service for reads.
+pub const READS: &str = "pg-service-replica";
 
 /// The example, as users apply it.
 const EXAMPLE: &str = "deploy/examples/two-deployments";

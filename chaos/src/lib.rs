@@ -4,11 +4,16 @@
 //! It imports neither the controller nor the probe: a judge that shares code with the accused repeats its mistakes.
 
 pub mod cluster;
+pub mod console;
 pub mod demo;
 pub mod fault;
+pub mod history;
 pub mod host_time;
 pub mod install;
+pub mod oracle;
 pub mod postgres;
+pub mod record;
+pub mod report;
 pub mod table;
 pub mod timeline;
 pub mod wait;

@@ -22,7 +22,8 @@ pub use client::{BadStart, run};
 use crate::host_time::HostTime;
 
 /// What a client does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// Inserts one row an attempt, each with a number of its own.
     Write,

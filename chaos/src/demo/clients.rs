@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::history::History;
-use super::watch::{READS, WRITES};
 use crate::cluster::{self, OwnImage};
-use crate::install::NAMESPACE;
+use crate::install::{NAMESPACE, READS, WRITES};
 use crate::timeline::Happening;
 use crate::wait::wait_for;
 use crate::workload::{Kind, Line};

@@ -9,14 +9,14 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::history::History;
-use super::server::{Console, Keys, servers};
 use super::verdict::{self, Absence, Run, Succession, Verdict};
-use super::watch::{self, ROLE};
+use super::watch;
 use super::{Error, clients};
 use crate::cluster::{self, Cluster};
+use crate::console::{Console, Keys, servers};
 use crate::fault;
 use crate::host_time::HostTime;
-use crate::install::{NAMESPACE, SYSTEM};
+use crate::install::{NAMESPACE, ROLE, SYSTEM};
 use crate::table::Screen;
 use crate::timeline::{self, Cut, Entry, Happening, PRIMARY, REPLICA, Server, ServiceOf, Switch, World};
 use crate::wait::{TimedOut, wait_for};

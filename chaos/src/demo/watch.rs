@@ -15,17 +15,8 @@ use kube::{Api, Client, ResourceExt};
 use tokio::task::JoinSet;
 
 use super::history::History;
-use crate::install::{CONTROLLER, NAMESPACE, SYSTEM};
+use crate::install::{CONTROLLER, NAMESPACE, PODS, READS, ROLE, SYSTEM, WRITES};
 use crate::timeline::{Happening, ServiceOf};
-
-/// The label that the example's route uses for the role.
-pub(super) const ROLE: &str = "role";
-/// What the example's pods have in common.
-pub(super) const PODS: &str = "deployment_name=pg_ha";
-/// The example's Service for writes.
-pub(super) const WRITES: &str = "pg-service-primary";
-/// The example's Service for reads.
-pub(super) const READS: &str = "pg-service-replica";
 
 /// Begins all watches; they end with the set.
 pub(super) fn begin(tasks: &mut JoinSet<()>, client: &Client, history: &History) {

@@ -1,6 +1,7 @@
 //! Sessions with one server itself, past every Service: what a promoter has, and what a person uses to look afterwards.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client, ResourceExt};
 
 use crate::cluster::{self, Cluster, Relay};
-use crate::install::NAMESPACE;
+use crate::install::{NAMESPACE, PODS};
 use crate::timeline::Server;
 use crate::workload::session::{Login, Session, Tls, told};
 
@@ -20,21 +21,36 @@ const PORT: u16 = 5432;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What it takes to log in to any of the servers.
-pub(super) struct Keys {
+#[derive(Clone)]
+pub struct Keys {
     tls: Tls,
     superuser: Vec<u8>,
 }
 
 /// A session with one server, as the superuser.
-pub(super) struct Console {
+pub struct Console {
     session: Session,
     pod: String,
     _relay: Relay,
 }
 
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console")
+            .field("pod", &self.pod)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Keys {
     /// From the example's Secrets.
-    pub(super) async fn read(client: &Client) -> Result<Self, cluster::Error> {
+    pub async fn read(client: &Client) -> Result<Self, cluster::Error> {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
         let authority = secret(&secrets, "pg-ca", "ca.crt").await?;
         Ok(Self {
@@ -44,12 +60,7 @@ impl Keys {
     }
 
     /// Logs in to a server.
-    pub(super) async fn open(
-        &self,
-        cluster: &Cluster,
-        server: &Server,
-        database: &str,
-    ) -> Result<Console, cluster::Error> {
+    pub async fn open(&self, cluster: &Cluster, server: &Server, database: &str) -> Result<Console, cluster::Error> {
         let unreachable = |why: String| unusable(&format!("the server of pod {}", server.pod), &why);
         let address: IpAddr = server
             .address
@@ -79,14 +90,14 @@ impl Keys {
 
 impl Console {
     /// The first column of the first row of an answer.
-    pub(super) async fn ask(&self, sql: &str) -> Result<String, cluster::Error> {
+    pub async fn ask(&self, sql: &str) -> Result<String, cluster::Error> {
         let rows = self.rows(sql).await?;
         let first = rows.first().and_then(|row| row.get(0));
         Ok(first.unwrap_or_default().to_owned())
     }
 
     /// The numbers of all rows of the clients' table.
-    pub(super) async fn ids(&self) -> Result<BTreeSet<u64>, cluster::Error> {
+    pub async fn ids(&self) -> Result<BTreeSet<u64>, cluster::Error> {
         let rows = self.rows("SELECT id FROM writes").await?;
         Ok(rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect())
     }
@@ -98,11 +109,9 @@ impl Console {
 }
 
 /// The pods of the route that have an address.
-pub(super) async fn servers(client: &Client) -> Result<Vec<(Server, Pod)>, cluster::Error> {
+pub async fn servers(client: &Client) -> Result<Vec<(Server, Pod)>, cluster::Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let listed = pods
-        .list(&kube::api::ListParams::default().labels(super::watch::PODS))
-        .await;
+    let listed = pods.list(&kube::api::ListParams::default().labels(PODS)).await;
     let listed = listed.map_err(cluster::Error::api("list the pods"))?;
     let servers = listed.items.into_iter().filter_map(|pod| {
         let address = pod.status.as_ref()?.pod_ip.clone()?;
