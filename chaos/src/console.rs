@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client, ResourceExt};
 
-use crate::cluster::{self, Cluster, Relay};
+use crate::cluster;
+use crate::ground::{Ground, Way};
 use crate::install::{NAMESPACE, PODS};
 use crate::timeline::Server;
 use crate::workload::session::{Login, Session, Tls, told};
@@ -31,7 +31,7 @@ pub struct Keys {
 pub struct Console {
     session: Session,
     pod: String,
-    _relay: Relay,
+    _way: Way,
 }
 
 impl fmt::Debug for Keys {
@@ -60,17 +60,13 @@ impl Keys {
     }
 
     /// Logs in to a server.
-    pub async fn open(&self, cluster: &Cluster, server: &Server, database: &str) -> Result<Console, cluster::Error> {
+    pub async fn open(&self, ground: &Ground, server: &Server, database: &str) -> Result<Console, cluster::Error> {
         let unreachable = |why: String| unusable(&format!("the server of pod {}", server.pod), &why);
-        let address: IpAddr = server
-            .address
-            .parse()
-            .map_err(|error| unreachable(format!("{:?} is no address: {error}", server.address)))?;
-        let relay = cluster.reach(SocketAddr::new(address, PORT))?;
+        let way = ground.reach(server, PORT)?;
         let login = Login {
             host: CERTIFICATE_NAME.to_owned(),
-            address: Some(relay.address().ip()),
-            port: relay.address().port(),
+            address: Some(way.address().ip()),
+            port: way.address().port(),
             user: "postgres".to_owned(),
             database: database.to_owned(),
             password: self.superuser.clone(),
@@ -83,7 +79,7 @@ impl Keys {
         Ok(Console {
             session,
             pod: server.pod.clone(),
-            _relay: relay,
+            _way: way,
         })
     }
 }

@@ -7,6 +7,9 @@
 //!                          -> count what is lost -> timeline, checks, PASS or FAIL -> down
 //! ```
 //!
+//! On a cluster of the user's own there is no `up` and no `down`: what was installed is removed, and the faults that only the embedded
+//! cluster can suffer are skipped by name.
+//!
 //! It looks from outside alone: labels, EndpointSlices and the Lease through the API server, and what clients in pods are answered
 //! through the Services' DNS names. It asks no controller anything.
 
@@ -25,17 +28,20 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use verdict::{Check, Verdict};
 
-use crate::cluster::{self, Cache, Cluster, Progress, State};
-use crate::install::{self, Installation, Kubectl};
+use crate::cluster::{self, Cache, Cluster, Progress, State, Target, Yours};
+use crate::ground::{Ground, Guest};
+use crate::install::{self, Installation};
 use crate::table::Screen;
 use crate::wait::TimedOut;
 
 /// What a demo is asked to do.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many nodes the cluster has.
+    /// Where.
+    pub target: Target,
+    /// How many nodes the embedded cluster has.
     pub nodes: u8,
-    /// Leave the cluster running.
+    /// Leave the cluster running, or what was installed in it.
     pub keep: bool,
     /// This project's folder.
     pub project: PathBuf,
@@ -80,6 +86,13 @@ const DOWN_ESTIMATE: Duration = Duration::from_secs(2);
 
 /// Boots, installs, plays, and takes the cluster down again, whatever happened. A cluster that was up before is left alone.
 pub async fn run(cache: &Cache, state: &State, options: &Options, progress: Progress) -> Result<Verdict, Error> {
+    match &options.target {
+        Target::Embedded => on_embedded(cache, state, options, progress).await,
+        Target::Yours(yours) => as_guest(cache, yours, options, progress).await,
+    }
+}
+
+async fn on_embedded(cache: &Cache, state: &State, options: &Options, progress: Progress) -> Result<Verdict, Error> {
     let cluster = tokio::select! {
         booted = Cluster::up(cache, state, options.nodes, progress) => match booted {
             Ok(cluster) => cluster,
@@ -91,21 +104,13 @@ pub async fn run(cache: &Cache, state: &State, options: &Options, progress: Prog
             return Err(Error::Interrupted);
         }
     };
-    let installation = Installation {
-        cluster: &cluster,
-        cache,
-        project: &options.project,
-        progress,
-    };
-    let outcome = tokio::select! {
-        outcome = installed_and_played(&installation) => outcome,
-        () = interrupted() => Err(Error::Interrupted),
-    };
+    let ground = Ground::from(cluster);
+    let outcome = installed_and_played(&ground, cache, options, progress).await;
     if options.keep {
-        clients::remove(&cluster.client()).await;
+        clients::remove(&ground.client()).await;
         progress.tell("the cluster is left running; `chaos down` ends it");
     } else {
-        drop(cluster);
+        drop(ground);
         let step = progress.step("take the cluster down", DOWN_ESTIMATE);
         let down = Cluster::down(state).await;
         // The first failure is the one to tell.
@@ -117,9 +122,45 @@ pub async fn run(cache: &Cache, state: &State, options: &Options, progress: Prog
     outcome
 }
 
-async fn installed_and_played(installation: &Installation<'_>) -> Result<Verdict, Error> {
-    installation.run().await?;
-    play::play(installation.cluster, Screen::of_standard_output()).await
+async fn as_guest(cache: &Cache, yours: &Yours, options: &Options, progress: Progress) -> Result<Verdict, Error> {
+    let guest = Guest::open(yours.clone(), cache, progress).await?;
+    guest.check_free().await?;
+    let ground = Ground::from(guest);
+    let outcome = installed_and_played(&ground, cache, options, progress).await;
+    if options.keep {
+        clients::remove(&ground.client()).await;
+        progress.tell("what was installed is left; `chaos uninstall` with the same options removes it");
+    } else {
+        let removed = ground.remove(&options.project, progress).await;
+        // The first failure is the one to tell.
+        if outcome.is_ok() {
+            removed?;
+        }
+    }
+    outcome
+}
+
+/// Ends with the first of: a verdict, a failure, an interruption.
+async fn installed_and_played(
+    ground: &Ground,
+    cache: &Cache,
+    options: &Options,
+    progress: Progress,
+) -> Result<Verdict, Error> {
+    let installation = Installation {
+        ground,
+        cache,
+        project: &options.project,
+        progress,
+    };
+    let played = async {
+        let images = installation.run().await?;
+        play::play(ground, &images, Screen::of_standard_output()).await
+    };
+    tokio::select! {
+        outcome = played => outcome,
+        () = interrupted() => Err(Error::Interrupted),
+    }
 }
 
 /// Ctrl-C or SIGTERM.
@@ -137,11 +178,11 @@ async fn interrupted() {
 
 impl Error {
     /// Something did not happen in time: asks the cluster about it.
-    async fn missed(cluster: &Cluster, act: &str, missing: TimedOut) -> Self {
+    async fn missed(ground: &Ground, act: &str, missing: TimedOut) -> Self {
         Self::Missed {
             act: act.to_owned(),
             missing,
-            diagnosis: Kubectl::of(cluster).diagnosis().await,
+            diagnosis: ground.kubectl().diagnosis().await,
         }
     }
 }

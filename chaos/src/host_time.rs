@@ -1,5 +1,5 @@
 //! One clock for everything that a scenario stamps: the host's `CLOCK_MONOTONIC`, which pods of the embedded cluster share, because
-//! they run on the same kernel. On a cluster of several hosts stamps of different hosts cannot be compared.
+//! they run on the same kernel. Stamps of another host's clock are translated with [`Clock`].
 
 use std::time::Duration;
 
@@ -33,5 +33,70 @@ impl HostTime {
             self.0
                 .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
         )
+    }
+}
+
+/// Whose clock somebody's stamps are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// This host's.
+    Ours,
+    /// Another host's. What is known of it: the least difference between a stamp and the moment when it was heard of. A translated stamp is
+    /// late by the shortest time that a message took, which is milliseconds.
+    Foreign {
+        /// Nanoseconds to add to a stamp; `None` before the first one.
+        ahead: Option<i128>,
+    },
+}
+
+impl Clock {
+    /// Another host's clock, of which nothing is known yet.
+    pub fn foreign() -> Self {
+        Self::Foreign { ahead: None }
+    }
+
+    /// Learns from a stamp that was heard of at this moment.
+    pub fn heard(&mut self, stamp: HostTime, now: HostTime) {
+        if let Self::Foreign { ahead } = self {
+            let difference = i128::from(now.0) - i128::from(stamp.0);
+            *ahead = Some(ahead.map_or(difference, |least| least.min(difference)));
+        }
+    }
+
+    /// The stamp in this host's time.
+    #[must_use]
+    pub fn translate(self, stamp: HostTime) -> HostTime {
+        match self {
+            Self::Ours | Self::Foreign { ahead: None } => stamp,
+            Self::Foreign { ahead: Some(ahead) } => {
+                HostTime(u64::try_from(i128::from(stamp.0) + ahead).unwrap_or_default())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickest_message_tells_how_far_another_clock_is_ahead() {
+        let mut clock = Clock::foreign();
+        // The other clock shows 1000 less; messages took 50, 20, 90.
+        for (stamp, heard) in [(100, 1_150), (200, 1_220), (300, 1_390)] {
+            clock.heard(HostTime(stamp), HostTime(heard));
+        }
+        assert_eq!(clock.translate(HostTime(400)), HostTime(1_420));
+        // A clock that is far behind ours, as of a host that booted later, or ahead.
+        let mut ahead = Clock::foreign();
+        ahead.heard(HostTime(9_000), HostTime(1_010));
+        assert_eq!(ahead.translate(HostTime(9_100)), HostTime(1_110));
+    }
+
+    #[test]
+    fn a_stamp_of_our_own_clock_stays() {
+        let mut ours = Clock::Ours;
+        ours.heard(HostTime(100), HostTime(1_150));
+        assert_eq!(ours.translate(HostTime(400)), HostTime(400));
     }
 }

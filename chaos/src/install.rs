@@ -1,12 +1,13 @@
-//! Puts pgsteer and the example pair into a running cluster: with `kubectl apply`, from the very files that users install.
+//! Puts pgsteer and the example pair into a running cluster, from the very files that users install: into the embedded one with
+//! `kubectl apply` and for every namespace, into one of the user's own with the chart and for the example's namespace alone.
 //!
 //! ```text
-//! images -> deploy/install.yaml -> replicas ready -> secrets.sh, deploy/examples/two-deployments -> Settled
+//! images -> deploy/install.yaml or the chart -> replicas ready -> secrets.sh, deploy/examples/two-deployments -> Settled
 //! ```
 
 mod kubectl;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -17,7 +18,8 @@ use shared::status::ConditionType;
 
 pub use kubectl::Kubectl;
 
-use crate::cluster::{self, Cache, Cluster, OWN_IMAGES, Progress};
+use crate::cluster::{self, Cache, Progress};
+use crate::ground::{Ground, Images};
 use crate::wait::{TimedOut, wait_for};
 
 /// Where `deploy/install.yaml` puts the controller.
@@ -40,8 +42,17 @@ pub const READS: &str = "pg-service-replica";
 /// The example, as users apply it.
 const EXAMPLE: &str = "deploy/examples/two-deployments";
 
+/// The example's files: its namespace comes first, so that its Secrets can be made before its pods look for them.
+const EXAMPLE_NAMESPACE: &str = "1-namespace.yaml";
+const EXAMPLE_FILES: &[&str] = &[
+    "2-access.yaml",
+    "3-config.yaml",
+    "4-services.yaml",
+    "5-nodes.yaml",
+    "6-route.yaml",
+];
+
 /// What two idle cores take; for the progress lines only.
-const LOAD_ESTIMATE: Duration = Duration::from_secs(15);
 const READY_ESTIMATE: Duration = Duration::from_secs(5);
 const SETTLED_ESTIMATE: Duration = Duration::from_secs(15);
 
@@ -71,7 +82,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Installation<'a> {
     /// The running cluster.
-    pub cluster: &'a Cluster,
+    pub ground: &'a Ground,
     /// Holds the images.
     pub cache: &'a Cache,
     /// This project's folder.
@@ -81,44 +92,44 @@ pub struct Installation<'a> {
 }
 
 impl Installation<'_> {
-    /// Installs all, and waits until the route is Settled with a primary and a replica. Doing it twice changes nothing.
-    pub async fn run(&self) -> Result<(), Error> {
-        self.images().await?;
+    /// Installs all, and waits until the route is Settled with a primary and a replica. Doing it twice changes nothing. Returns the names
+    /// under which the nodes have this project's images.
+    pub async fn run(&self) -> Result<Images, Error> {
+        let images = self.ground.deliver(self.cache, self.project, self.progress).await?;
         let step = self
             .progress
             .step("install pgsteer, wait for its replicas", READY_ESTIMATE);
-        self.apply("deploy/install.yaml").await?;
+        match self.ground {
+            Ground::Embedded(_) => self.apply("deploy/install.yaml", &images).await?,
+            Ground::Yours(guest) => guest.install(self.ground.kubectl(), self.project, &images).await?,
+        }
         self.wait_for_replicas().await?;
         step.done();
         let step = self
             .progress
             .step("install the PostgreSQL pair, wait until Settled", SETTLED_ESTIMATE);
-        self.apply(&format!("{EXAMPLE}/1-namespace.yaml")).await?;
+        self.apply(&format!("{EXAMPLE}/{EXAMPLE_NAMESPACE}"), &images).await?;
         self.secrets().await?;
-        self.apply(EXAMPLE).await?;
+        for file in EXAMPLE_FILES {
+            self.apply(&format!("{EXAMPLE}/{file}"), &images).await?;
+        }
         self.wait_until_settled(SETTLED_LIMIT).await?;
         step.done();
-        Ok(())
+        Ok(images)
     }
 
-    async fn images(&self) -> Result<(), Error> {
-        let archives = cluster::write_own_images(self.cache, self.project, OWN_IMAGES, self.progress).await?;
-        let paths: Vec<PathBuf> = archives.into_iter().map(|archive| archive.path).collect();
-        let step = self.progress.step("load the images", LOAD_ESTIMATE);
-        self.cluster.load(&paths).await?;
-        step.done();
-        Ok(())
-    }
-
-    async fn apply(&self, path: &str) -> Result<(), Error> {
-        let path = self.project.join(path).display().to_string();
-        Kubectl::of(self.cluster).run(&["apply", "-f", &path], None).await?;
+    /// Applies a file of the project. Where it names an image of ours, it is given the name that the nodes know.
+    async fn apply(&self, path: &str, images: &Images) -> Result<(), Error> {
+        let path = self.project.join(path);
+        let manifest = std::fs::read_to_string(&path).map_err(cluster::Error::io("read", &path))?;
+        let manifest = images.put_into(&manifest).into_bytes();
+        self.ground.kubectl().run(&["apply", "-f", "-"], Some(manifest)).await?;
         Ok(())
     }
 
     /// Makes the example's Secrets once: they are immutable, and the servers are born with them.
     async fn secrets(&self) -> Result<(), Error> {
-        let secrets: Api<Secret> = Api::namespaced(self.cluster.client(), NAMESPACE);
+        let secrets: Api<Secret> = Api::namespaced(self.ground.client(), NAMESPACE);
         let found = secrets.get_opt("pg-tls").await;
         if found
             .map_err(cluster::Error::api("look for the Secret pg-tls"))?
@@ -128,14 +139,12 @@ impl Installation<'_> {
         }
         let script = self.project.join(EXAMPLE).join("secrets.sh");
         let printed = kubectl::run(std::process::Command::new(&script), None).await?;
-        Kubectl::of(self.cluster)
-            .run(&["apply", "-f", "-"], Some(printed))
-            .await?;
+        self.ground.kubectl().run(&["apply", "-f", "-"], Some(printed)).await?;
         Ok(())
     }
 
     async fn wait_for_replicas(&self) -> Result<(), Error> {
-        let deployments: Api<Deployment> = Api::namespaced(self.cluster.client(), SYSTEM);
+        let deployments: Api<Deployment> = Api::namespaced(self.ground.client(), SYSTEM);
         let waited = wait_for("the controller's replicas", READY_LIMIT, || async {
             let found = deployments.get(CONTROLLER).await.map_err(|error| error.to_string())?;
             let wanted = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
@@ -151,7 +160,7 @@ impl Installation<'_> {
 
     /// Waits until the route is Settled and has a primary and a replica.
     pub async fn wait_until_settled(&self, limit: Duration) -> Result<(), Error> {
-        let routes: Api<PostgresRoute> = Api::namespaced(self.cluster.client(), NAMESPACE);
+        let routes: Api<PostgresRoute> = Api::namespaced(self.ground.client(), NAMESPACE);
         let waited = wait_for("the route to be Settled", limit, || async {
             let route = routes.get(ROUTE).await.map_err(|error| error.to_string())?;
             unsettled(&route).map_or(Ok(()), Err)
@@ -164,7 +173,7 @@ impl Installation<'_> {
             Ok(found) => Ok(found),
             Err(missing) => Err(Error::NotWorking {
                 missing,
-                diagnosis: Kubectl::of(self.cluster).diagnosis().await,
+                diagnosis: self.ground.kubectl().diagnosis().await,
             }),
         }
     }
@@ -209,6 +218,20 @@ mod tests {
 
     fn settled(status: &str) -> Value {
         json!([{"type": "Settled", "status": status, "reason": "Because", "message": "of this", "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    }
+
+    #[test]
+    fn every_file_of_the_example_is_applied() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(EXAMPLE);
+        let entries = std::fs::read_dir(folder).expect("the example is there").flatten();
+        let manifests = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
+        let mut found: Vec<String> = manifests
+            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        found.sort();
+        assert_eq!(found, [&[EXAMPLE_NAMESPACE], EXAMPLE_FILES].concat());
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod console;
 pub mod demo;
 pub mod fault;
+pub mod ground;
 pub mod history;
 pub mod host_time;
 pub mod install;

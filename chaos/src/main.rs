@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chaos::cluster::{self, Cache, Cluster, OWN_IMAGES, OwnImage, Part, Progress, State};
+use chaos::cluster::{
+    self, Cache, Cluster, ComponentState, OWN_IMAGES, OwnImage, Part, Progress, Refusal, State, Target, TargetArgs,
+};
 use chaos::demo;
+use chaos::ground::{Ground, Guest};
 use chaos::install::{self, Installation};
 use chaos::workload::{self, WorkloadArgs};
 use clap::{Parser, Subcommand};
@@ -63,12 +66,26 @@ enum Command {
     },
     /// Install pgsteer and the example pair into the running cluster, and wait until the route is Settled.
     Install {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// This project's folder.
+        #[arg(long, default_value = ".")]
+        project: PathBuf,
+    },
+    /// Remove what `install`, or a kept `demo`, made in a cluster of your own.
+    Uninstall {
+        #[command(flatten)]
+        target: TargetArgs,
         /// This project's folder.
         #[arg(long, default_value = ".")]
         project: PathBuf,
     },
     /// Boot, install, kill the primary, delete the leader, promote: show that both names follow, and take the cluster down again.
+    ///
+    /// On a cluster of your own nothing is booted, what was installed is removed, and faults of the kernel are skipped by name.
     Demo {
+        #[command(flatten)]
+        target: TargetArgs,
         /// How many nodes.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(cluster::NODES_MAX)))]
         nodes: u8,
@@ -105,11 +122,23 @@ fn own_image(directory: &str) -> Result<OwnImage, String> {
 /// A rule was broken, or a bar missed.
 const BROKEN: u8 = 1;
 
+/// The command line names no cluster that may be worked on.
+const USAGE: u8 = 2;
+
 /// The environment failed; nothing is known of pgsteer.
 const ENVIRONMENT_FAILED: u8 = 3;
 
 /// Two cores unpack 100 MB on three nodes in about this time; only for the progress line.
 const LOAD_ESTIMATE: Duration = Duration::from_secs(5);
+
+/// Why a command did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Environment(#[from] cluster::Error),
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -117,13 +146,16 @@ async fn main() -> ExitCode {
     let (default_cache, default_state) = cluster::from_environment();
     let cache = cache.map_or(default_cache, |given| Cache::choose(Some(given), None, None));
     let state = state.map_or(default_state, |given| State::choose(Some(given), &cache));
-    run(&cache, &state, command).await.unwrap_or_else(|error| {
-        eprintln!("chaos: {:#}", anyhow::Error::from(error));
-        ExitCode::from(ENVIRONMENT_FAILED)
+    run(&cache, &state, command).await.unwrap_or_else(|failure| {
+        let status = match &failure {
+            Failure::Refused(_) => USAGE,
+            Failure::Environment(_) => ENVIRONMENT_FAILED,
+        };
+        failed(failure, status)
     })
 }
 
-async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode, cluster::Error> {
+async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Build { control_plane } => {
             let part = if control_plane { Part::ControlPlane } else { Part::All };
@@ -138,58 +170,95 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         }
         Command::Down => Cluster::down(state).await?,
         Command::Status => {
-            let components = Cluster::attach(cache, state).await?.components()?;
-            let word = |is_alive| if is_alive { "runs" } else { "ended" };
             print_lines(
-                components
+                Cluster::attach(cache, state)
+                    .await?
+                    .components()?
                     .iter()
-                    .map(|one| format!("{:28} {:6} {}", one.name, word(one.is_alive), one.log.display())),
+                    .map(component_line),
             );
         }
         Command::Exec { node, words } => {
             let mut command = Cluster::attach(cache, state).await?.command(node.as_deref(), &words)?;
-            return exec(&mut command);
+            return Ok(exec(&mut command)?);
         }
         Command::Images { images, project } => {
             let images = if images.is_empty() { OWN_IMAGES.to_vec() } else { images };
             let archives = cluster::write_own_images(cache, &project, &images, Progress::Told).await?;
             print_lines(archives.into_iter().map(|archive| archive.path.display().to_string()));
         }
-        Command::Install { project } => return install(cache, state, &project).await,
-        Command::Demo { nodes, keep, project } => {
-            let options = demo::Options { nodes, keep, project };
-            return match demo::run(cache, state, &options, Progress::Told).await {
-                Ok(verdict) => {
-                    print_lines(verdict.lines());
-                    Ok(if verdict.passed() {
-                        ExitCode::SUCCESS
-                    } else {
-                        ExitCode::from(BROKEN)
-                    })
-                }
-                Err(demo::Error::Environment(error)) => Err(error),
-                Err(error @ demo::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
-                Err(error) => Ok(failed(error, BROKEN)),
+        Command::Install { target, project } => {
+            let target = target.resolve()?;
+            return Ok(install(cache, state, target, &project).await?);
+        }
+        Command::Uninstall { target, project } => uninstall(cache, target.resolve()?, &project).await?,
+        Command::Demo {
+            target,
+            nodes,
+            keep,
+            project,
+        } => {
+            let target = target.resolve()?;
+            let options = demo::Options {
+                target,
+                nodes,
+                keep,
+                project,
             };
+            return Ok(play_demo(cache, state, &options).await?);
         }
         Command::Workload(args) => {
             if let Err(error) = Box::pin(workload::run(args)).await {
                 return Ok(failed(error, ENVIRONMENT_FAILED));
             }
         }
-        Command::Load { archives } => {
-            let cluster = Cluster::attach(cache, state).await?;
-            let step = Progress::Told.step("load the images", LOAD_ESTIMATE);
-            let loaded = cluster.load(&archives).await?;
-            step.done();
-            print_lines(
-                loaded
-                    .into_iter()
-                    .map(|archive| format!("{} {}", archive.name, archive.digest)),
-            );
-        }
+        Command::Load { archives } => load(&Cluster::attach(cache, state).await?, &archives).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn load(cluster: &Cluster, archives: &[PathBuf]) -> Result<(), cluster::Error> {
+    let step = Progress::Told.step("load the images", LOAD_ESTIMATE);
+    let loaded = cluster.load(archives).await?;
+    step.done();
+    print_lines(
+        loaded
+            .into_iter()
+            .map(|archive| format!("{} {}", archive.name, archive.digest)),
+    );
+    Ok(())
+}
+
+fn component_line(one: &ComponentState) -> String {
+    let word = if one.is_alive { "runs" } else { "ended" };
+    format!("{:28} {word:6} {}", one.name, one.log.display())
+}
+
+async fn play_demo(cache: &Cache, state: &State, options: &demo::Options) -> Result<ExitCode, cluster::Error> {
+    match demo::run(cache, state, options, Progress::Told).await {
+        Ok(verdict) => {
+            print_lines(verdict.lines());
+            Ok(if verdict.passed() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(BROKEN)
+            })
+        }
+        Err(demo::Error::Environment(error)) => Err(error),
+        Err(error @ demo::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
+        Err(error) => Ok(failed(error, BROKEN)),
+    }
+}
+
+async fn uninstall(cache: &Cache, target: Target, project: &std::path::Path) -> Result<(), cluster::Error> {
+    match target {
+        Target::Embedded => print_lines(["`chaos down` ends the embedded cluster with everything in it".to_owned()]),
+        Target::Yours(yours) => {
+            let ground = Ground::from(Guest::open(yours, cache, Progress::Told).await?);
+            ground.remove(project, Progress::Told).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What to do with a cluster in which everything is installed.
@@ -209,17 +278,28 @@ everything is installed; to play with it, in a shell inside the cluster's networ
   kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
 `make down` ends it.";
 
-async fn install(cache: &Cache, state: &State, project: &std::path::Path) -> Result<ExitCode, cluster::Error> {
-    let cluster = Cluster::attach(cache, state).await?;
+async fn install(
+    cache: &Cache,
+    state: &State,
+    target: Target,
+    project: &std::path::Path,
+) -> Result<ExitCode, cluster::Error> {
+    let (ground, what_next) = match target {
+        Target::Embedded => (Ground::from(Cluster::attach(cache, state).await?), TO_PLAY_WITH),
+        Target::Yours(yours) => (
+            Ground::from(Guest::open(yours, cache, Progress::Told).await?),
+            "everything is installed; `chaos uninstall` with the same options removes it",
+        ),
+    };
     let installation = Installation {
-        cluster: &cluster,
+        ground: &ground,
         cache,
         project,
         progress: Progress::Told,
     };
     match installation.run().await {
-        Ok(()) => {
-            print_lines(TO_PLAY_WITH.lines().map(str::to_owned));
+        Ok(_) => {
+            print_lines(what_next.lines().map(str::to_owned));
             Ok(ExitCode::SUCCESS)
         }
         Err(install::Error::Environment(error)) => Err(error),

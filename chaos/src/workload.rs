@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{BadStart, run};
 
-use crate::host_time::HostTime;
+use crate::host_time::{Clock, HostTime};
 
 /// What a client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -123,6 +123,19 @@ pub struct Answerer {
     pub address: String,
     /// Whether it was in recovery.
     pub in_recovery: bool,
+}
+
+impl Line {
+    /// The line with its stamps in this host's time, heard of now.
+    #[must_use]
+    pub fn in_clock_of(self, clock: &mut Clock, now: HostTime) -> Self {
+        clock.heard(self.at, now);
+        Self {
+            at: clock.translate(self.at),
+            began: clock.translate(self.began),
+            ..self
+        }
+    }
 }
 
 impl Outcome {

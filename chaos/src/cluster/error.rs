@@ -138,6 +138,14 @@ pub enum Error {
         /// What there is instead, or what to do.
         hint: String,
     },
+    /// Something in a cluster of the user's own was not made by chaos, or is in the way, and is not touched.
+    #[error("{what}: {hint}")]
+    NotOurs {
+        /// What is there.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// Data that this program or a component wrote cannot be read back.
     #[error("{} is not what it should be: {wrong}", path.display())]
     Malformed {

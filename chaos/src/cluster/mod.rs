@@ -57,6 +57,7 @@ mod usable;
 mod volume;
 
 pub use build::{Part, Programs, build};
+pub(crate) use command::Run;
 pub use control_plane::ControlPlane;
 pub use error::Error;
 pub use handle::{Cluster, ComponentState};

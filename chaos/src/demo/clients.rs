@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::history::History;
-use crate::cluster::{self, OwnImage};
+use crate::cluster;
+use crate::ground::Ground;
+use crate::host_time::{Clock, HostTime};
 use crate::install::{NAMESPACE, READS, WRITES};
 use crate::timeline::Happening;
 use crate::wait::wait_for;
@@ -44,12 +46,13 @@ impl Kind {
 /// Starts a client and follows what it says until the set is dropped.
 pub(super) async fn start(
     tasks: &mut JoinSet<()>,
-    client: &Client,
+    ground: &Ground,
+    image: &str,
     history: &History,
     kind: Kind,
 ) -> Result<(), cluster::Error> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let pod: Pod = serde_json::from_value(pod(kind)).expect("a pod");
+    let pods: Api<Pod> = Api::namespaced(ground.client(), NAMESPACE);
+    let pod: Pod = serde_json::from_value(pod(kind, image)).expect("a pod");
     #[expect(
         clippy::disallowed_methods,
         reason = "a client's pod is none of the controller's objects"
@@ -65,7 +68,12 @@ pub(super) async fn start(
     started
         .await
         .map_err(|timed_out| cluster::Error::timed_out(timed_out, &[]))?;
-    tasks.spawn(follow(pods, kind, history.clone()));
+    let clock = if ground.has_clocks_of_its_own() {
+        Clock::foreign()
+    } else {
+        Clock::Ours
+    };
+    tasks.spawn(follow(pods, kind, clock, history.clone()));
     Ok(())
 }
 
@@ -83,8 +91,7 @@ pub(super) async fn remove(client: &Client) {
     }
 }
 
-fn pod(kind: Kind) -> Value {
-    let image = OwnImage::find("client").expect("one of this project's images").name;
+fn pod(kind: Kind, image: &str) -> Value {
     let host = format!("{}.{NAMESPACE}.svc", kind.service());
     let word = match kind {
         Kind::Write => "write",
@@ -134,10 +141,10 @@ fn pod(kind: Kind) -> Value {
 }
 
 /// Follows a client's log. One that breaks off is read again from its beginning, and what is known already is passed over.
-async fn follow(pods: Api<Pod>, kind: Kind, history: History) {
+async fn follow(pods: Api<Pod>, kind: Kind, mut clock: Clock, history: History) {
     let mut last = 0;
     for _ in 0..FOLLOWS_MAX {
-        if let Err(error) = follow_once(&pods, kind, &history, &mut last).await {
+        if let Err(error) = follow_once(&pods, kind, &mut clock, &history, &mut last).await {
             tracing::debug!(%error, pod = kind.pod(), "log broken off");
         }
     }
@@ -147,7 +154,13 @@ async fn follow(pods: Api<Pod>, kind: Kind, history: History) {
     ));
 }
 
-async fn follow_once(pods: &Api<Pod>, kind: Kind, history: &History, last: &mut u64) -> Result<(), String> {
+async fn follow_once(
+    pods: &Api<Pod>,
+    kind: Kind,
+    clock: &mut Clock,
+    history: &History,
+    last: &mut u64,
+) -> Result<(), String> {
     let parameters = LogParams {
         follow: true,
         ..LogParams::default()
@@ -158,6 +171,7 @@ async fn follow_once(pods: &Api<Pod>, kind: Kind, history: &History, last: &mut 
         match serde_json::from_str::<Line>(&text) {
             Ok(line) if line.n > *last => {
                 *last = line.n;
+                let line = line.in_clock_of(clock, HostTime::now());
                 history.record(Happening::Client { kind, line });
             }
             Ok(_) => {}

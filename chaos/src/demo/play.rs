@@ -12,9 +12,10 @@ use super::history::History;
 use super::verdict::{self, Absence, Run, Succession, Verdict};
 use super::watch;
 use super::{Error, clients};
-use crate::cluster::{self, Cluster};
+use crate::cluster;
 use crate::console::{Console, Keys, servers};
 use crate::fault;
+use crate::ground::{Ground, Images, Skipped};
 use crate::host_time::HostTime;
 use crate::install::{NAMESPACE, ROLE, SYSTEM};
 use crate::table::Screen;
@@ -42,14 +43,15 @@ const ANSWERS: usize = 50;
 const REDRAWN_EVERY: Duration = Duration::from_millis(100);
 
 /// Plays all acts on a cluster in which everything is installed and Settled.
-pub(super) async fn play(cluster: &Cluster, screen: Screen) -> Result<Verdict, Error> {
+pub(super) async fn play(ground: &Ground, images: &Images, screen: Screen) -> Result<Verdict, Error> {
     let history = History::default();
     let mut tasks = JoinSet::new();
-    watch::begin(&mut tasks, &cluster.client(), &history);
+    watch::begin(&mut tasks, &ground.client(), &history);
     tasks.spawn(show(screen, history.clone()));
     let stage = Stage {
-        cluster,
-        keys: Keys::read(&cluster.client()).await?,
+        ground,
+        images,
+        keys: Keys::read(&ground.client()).await?,
         history,
     };
     stage.start_clients(&mut tasks).await?;
@@ -77,6 +79,7 @@ pub(super) async fn play(cluster: &Cluster, screen: Screen) -> Result<Verdict, E
         switchover: switch(switchover),
         pod_events,
         absence,
+        is_translated: ground.has_clocks_of_its_own(),
         present,
     }))
 }
@@ -94,7 +97,8 @@ async fn show(mut screen: Screen, history: History) {
 }
 
 struct Stage<'a> {
-    cluster: &'a Cluster,
+    ground: &'a Ground,
+    images: &'a Images,
     keys: Keys,
     history: History,
 }
@@ -110,7 +114,7 @@ impl Stage<'_> {
         let waited: Result<T, TimedOut> = wait_for(what, limit, || async { self.history.read(&look) }).await;
         match waited {
             Ok(found) => Ok(found),
-            Err(missing) => Err(Error::missed(self.cluster, what, missing).await),
+            Err(missing) => Err(Error::missed(self.ground, what, missing).await),
         }
     }
 
@@ -129,7 +133,7 @@ impl Stage<'_> {
                 pair.ok_or_else(|| format!("the labels are {:?}", world.roles))
             })
             .await?;
-        let servers = servers(&self.cluster.client()).await?;
+        let servers = servers(&self.ground.client()).await?;
         let find = |pod: &str| {
             let found = servers.iter().find(|(server, _)| server.pod == pod);
             found
@@ -140,7 +144,7 @@ impl Stage<'_> {
     }
 
     async fn console(&self, server: &Server, database: &str) -> Result<Console, Error> {
-        Ok(self.keys.open(self.cluster, server, database).await?)
+        Ok(self.keys.open(self.ground, server, database).await?)
     }
 
     async fn start_clients(&self, tasks: &mut JoinSet<()>) -> Result<(), Error> {
@@ -150,9 +154,8 @@ impl Stage<'_> {
             .ask("CREATE TABLE IF NOT EXISTS writes (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp()); \
                   ALTER TABLE writes OWNER TO app")
             .await?;
-        let client = self.cluster.client();
         for kind in [Kind::Write, Kind::Read] {
-            clients::start(tasks, &client, &self.history, kind).await?;
+            clients::start(tasks, self.ground, self.images.name("client"), &self.history, kind).await?;
         }
         self.until("the clients to be answered", CLIENTS_LIMIT, |history| {
             let clients = World::after(history).clients;
@@ -175,11 +178,8 @@ impl Stage<'_> {
         let (cut, promoter) = self.prepare(old, new).await?;
         let uid = self.uid(&cut.old).await?;
         let began = HostTime::now();
-        let killed = fault::kill_postmaster(self.cluster, &uid)?;
-        self.history.did(format!(
-            "SIGKILL to the postmaster of {} (process {})",
-            cut.old.pod, killed.pid
-        ));
+        let killed = self.ground.kill_postmaster(&cut.old.pod, &uid).await?;
+        self.history.did(killed);
         pause(PROMOTER_DECIDES).await;
         let cut = self.promote(promoter, Cut { began, ..cut }).await?;
         self.switched("the failover to be complete", cut).await
@@ -255,7 +255,7 @@ impl Stage<'_> {
         let holder = |history: &[Entry]| World::after(history).leader.ok_or_else(|| "nobody leads".to_owned());
         let old = self.until("a leader", SUCCESSION_LIMIT, holder).await?;
         let pod = old.rsplit_once('_').map_or(old.as_str(), |(pod, _)| pod).to_owned();
-        let pods: Api<Pod> = Api::namespaced(self.cluster.client(), SYSTEM);
+        let pods: Api<Pod> = Api::namespaced(self.ground.client(), SYSTEM);
         let deleted = HostTime::now();
         #[expect(
             clippy::disallowed_methods,
@@ -288,28 +288,32 @@ impl Stage<'_> {
 
     /// The API server stops in its tracks for longer than a leader may go without it; then a label is taken off by hand, for a leader to
     /// put back.
-    async fn absence(&self) -> Result<Absence, Error> {
+    async fn absence(&self) -> Result<Result<Absence, Skipped>, Error> {
+        let cluster = match self.ground.embedded(&format!("{API_SERVER} frozen")) {
+            Ok(cluster) => cluster,
+            Err(skipped) => return Ok(Err(skipped)),
+        };
         let stopped = HostTime::now();
-        fault::freeze_component(self.cluster, API_SERVER)?;
+        fault::freeze_component(cluster, API_SERVER)?;
         self.history.did(format!("{API_SERVER} frozen"));
         pause(API_SERVER_AWAY).await;
-        fault::thaw_component(self.cluster, API_SERVER)?;
+        fault::thaw_component(cluster, API_SERVER)?;
         self.history.did(format!("{API_SERVER} goes on"));
         let back = HostTime::now();
         let (_, replica) = self.pair().await?;
         let (unlabelled, repaired) = self.repaired(&replica).await?;
-        Ok(Absence {
+        Ok(Ok(Absence {
             stopped,
             back,
             edited: replica.pod,
             unlabelled,
             repaired,
-        })
+        }))
     }
 
     /// Takes the replica's label off, and waits until it is back and the pod is in its Service again.
     async fn repaired(&self, replica: &Server) -> Result<(HostTime, HostTime), Error> {
-        let pods: Api<Pod> = Api::namespaced(self.cluster.client(), NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(self.ground.client(), NAMESPACE);
         let unlabelled = HostTime::now();
         let patch = Patch::Merge(json!({"metadata": {"labels": {ROLE: null}}}));
         #[expect(clippy::disallowed_methods, reason = "plays the person who edits by hand")]
@@ -338,7 +342,7 @@ impl Stage<'_> {
     }
 
     async fn uid(&self, server: &Server) -> Result<String, Error> {
-        let servers = servers(&self.cluster.client()).await?;
+        let servers = servers(&self.ground.client()).await?;
         let found = servers.into_iter().find(|(one, _)| one.pod == server.pod);
         let uid = found.and_then(|(_, pod)| pod.uid());
         uid.ok_or_else(|| Error::Environment(gone(&server.pod)))
@@ -346,7 +350,7 @@ impl Stage<'_> {
 
     /// Every pod of the route with how often its containers were started again.
     async fn pod_lives(&self) -> Result<Vec<(Option<String>, i32)>, Error> {
-        let servers = servers(&self.cluster.client()).await?;
+        let servers = servers(&self.ground.client()).await?;
         let life = |pod: &Pod| {
             let statuses = pod
                 .status

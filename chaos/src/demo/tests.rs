@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::verdict::{Absence, Run, Succession, judge};
+use crate::ground::Skipped;
 use crate::host_time::HostTime;
 use crate::timeline::{Cut, Entry, Happening, Server, Switch};
 use crate::workload::{Answerer, Kind, Line, Outcome, SessionKind};
@@ -74,13 +75,14 @@ fn run(history: &[Entry]) -> Run<'_> {
         switchover: switch("b", "a", 2),
         pod_events: 0,
         // One write, below, is within it.
-        absence: Absence {
+        absence: Ok(Absence {
             stopped: HostTime(2),
             back: HostTime(4),
             edited: "a".to_owned(),
             unlabelled: HostTime(6),
             repaired: HostTime(8),
-        },
+        }),
+        is_translated: false,
         present: BTreeSet::from([1]),
     }
 }
@@ -161,4 +163,22 @@ fn a_new_connection_that_is_refused_while_the_api_server_is_away_fails_the_run()
     }
     let history = [written(1, "a", 1), refused];
     assert!(!judge(&run(&history)).passed());
+}
+
+#[test]
+fn a_fault_that_was_skipped_is_told_by_name_and_checked_by_nobody() {
+    let history = [written(1, "a", 1)];
+    let mut run = run(&history);
+    let with_it = judge(&run).checks.len();
+    run.absence = Err(Skipped {
+        fault: "kube-apiserver frozen".to_owned(),
+    });
+    let verdict = judge(&run);
+    assert!(
+        verdict.passed() && verdict.checks.len() < with_it,
+        "{:#?}",
+        verdict.checks
+    );
+    let told = verdict.lines().join("\n");
+    assert!(told.contains("skipped: kube-apiserver frozen"), "{told}");
 }

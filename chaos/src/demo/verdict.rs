@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ground::Skipped;
 use crate::host_time::HostTime;
 use crate::timeline::{self, Cause, Entry, Happening, Loss, Switch};
 use crate::workload::{Kind, SessionKind};
@@ -84,7 +85,9 @@ pub(super) struct Run<'a> {
     pub(super) switchover: Switch,
     /// Containers of the route that were restarted, or pods that were replaced, during the switchover.
     pub(super) pod_events: usize,
-    pub(super) absence: Absence,
+    pub(super) absence: Result<Absence, Skipped>,
+    /// Whether the clients' stamps had to be translated from other clocks.
+    pub(super) is_translated: bool,
     /// The rows that the last primary has.
     pub(super) present: BTreeSet<u64>,
 }
@@ -116,6 +119,7 @@ pub(super) fn judge(run: &Run<'_>) -> Verdict {
         checks: [
             switches_checked(run),
             controllers_checked(run),
+            absence_checked(run),
             always_checked(run, acknowledged.len(), &lost),
         ]
         .concat(),
@@ -150,8 +154,6 @@ fn controllers_checked(run: &Run<'_>) -> Vec<Check> {
         unlabelled,
         repaired,
     } = &run.succession;
-    let changed = run.absence.changed_labels(run.history);
-    let (served, failed) = run.absence.writes(run.history);
     vec![
         check(
             "the leader's pod was deleted: another replica leads",
@@ -163,13 +165,23 @@ fn controllers_checked(run: &Run<'_>) -> Vec<Check> {
             repaired >= unlabelled,
             format!("after {} ms", repaired.millis_since(*unlabelled)),
         ),
+    ]
+}
+
+fn absence_checked(run: &Run<'_>) -> Vec<Check> {
+    let Ok(absence) = &run.absence else {
+        return Vec::new();
+    };
+    let changed = absence.changed_labels(run.history);
+    let (served, failed) = absence.writes(run.history);
+    vec![
         check(
             "the API server was away: no label changed",
             changed == 0,
             format!(
                 "{changed} changed in {} ms; a label taken off afterwards was put back after {} ms",
-                run.absence.back.millis_since(run.absence.stopped),
-                run.absence.repaired.millis_since(run.absence.unlabelled)
+                absence.back.millis_since(absence.stopped),
+                absence.repaired.millis_since(absence.unlabelled)
             ),
         ),
         check(
@@ -209,11 +221,14 @@ fn always_checked(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<Chec
 }
 
 fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
-    let mut told = vec![
+    let clocks = if run.is_translated {
+        "labels and EndpointSlices are stamped when this program's watch heard of them, writes and reads by the clients in their pods, \
+         translated to this host's clock: some milliseconds late"
+    } else {
         "one clock, the host's; labels and EndpointSlices are stamped when this program's watch heard of them, \
          writes and reads by the clients in their pods"
-            .to_owned(),
-    ];
+    };
+    let mut told = vec![clocks.to_owned()];
     told.extend(steps("killed", &run.failover));
     told.extend(steps("promotion asked for, the old primary running", &run.switchover));
     told.push(format!("acknowledged writes: {acknowledged}; of these lost"));
@@ -249,6 +264,7 @@ fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
         ));
         told.extend(most_frequent(timeline::failures(run.history, kind)));
     }
+    told.extend(run.absence.as_ref().err().map(Skipped::to_string));
     told
 }
 

@@ -1,4 +1,4 @@
-//! kubectl, run beside the cluster's control plane, as a person would.
+//! kubectl and helm, run as a person would: beside the embedded cluster's control plane, or with the user's kubeconfig and context.
 
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
@@ -7,35 +7,38 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use super::{NAMESPACE, ROUTE, SYSTEM};
-use crate::cluster::{Cluster, Error};
+use crate::cluster::Error;
+use crate::ground::Ground;
 
 /// An apply of the largest file takes a second; a busy host was seen to take ten.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// kubectl with every right on one cluster.
+/// kubectl for one cluster, with the rights that the ground gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Kubectl<'a> {
-    cluster: &'a Cluster,
+    ground: &'a Ground,
 }
 
 impl<'a> Kubectl<'a> {
     /// For this cluster.
-    pub fn of(cluster: &'a Cluster) -> Self {
-        Self { cluster }
+    pub fn of(ground: &'a Ground) -> Self {
+        Self { ground }
     }
 
     /// Runs it to its end and returns its standard output.
     pub async fn run(&self, args: &[&str], input: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
-        let words: Vec<String> = std::iter::once("kubectl")
-            .chain(args.iter().copied())
-            .map(str::to_owned)
-            .collect();
-        run(self.cluster.command(None, &words)?, input).await
+        run(self.ground.command("kubectl", args)?, input).await
+    }
+
+    /// Runs helm to its end and returns its standard output.
+    pub async fn helm(&self, args: &[&str]) -> Result<Vec<u8>, Error> {
+        run(self.ground.command("helm", args)?, None).await
     }
 
     /// What a person would look at first when the route is not as it should be. What cannot be asked is said in its place.
     pub async fn diagnosis(&self) -> String {
-        let pods = ["get", "pods", "-A", "-o", "wide", "--show-labels"];
+        let pods = ["-n", NAMESPACE, "get", "pods", "-o", "wide", "--show-labels"];
+        let replicas = ["-n", SYSTEM, "get", "pods", "-o", "wide"];
         let route = ["-n", NAMESPACE, "describe", "postgresroute", ROUTE];
         let ledger = ["-n", NAMESPACE, "get", "postgresledger", "-o", "yaml"];
         let servers = [
@@ -50,7 +53,7 @@ impl<'a> Kubectl<'a> {
         let app = "app.kubernetes.io/name=pgsteer";
         let controllers = ["-n", SYSTEM, "logs", "-l", app, "--prefix", "--tail=20"];
         let mut told = String::new();
-        for args in [&pods[..], &route, &ledger, &servers, &controllers] {
+        for args in [&pods[..], &replicas, &route, &ledger, &servers, &controllers] {
             let said = match self.run(args, None).await {
                 Ok(out) => String::from_utf8_lossy(&out).into_owned(),
                 Err(error) => error.to_string(),
