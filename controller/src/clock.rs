@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 /// A moment, in nanoseconds since the host booted. Only differences within one host mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(u64);
@@ -57,6 +59,9 @@ impl Sub<Duration> for Tick {
 pub trait Clock: Send + Sync + std::fmt::Debug + 'static {
     /// The present moment.
     fn now(&self) -> Tick;
+
+    /// The wall clock's time, for people: nothing is decided by it.
+    fn wall(&self) -> Timestamp;
 }
 
 /// The host's `CLOCK_BOOTTIME`.
@@ -69,6 +74,11 @@ impl Clock for BootClock {
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
         let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
         Tick(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the door that it comes in through")]
+    fn wall(&self) -> Timestamp {
+        Timestamp::now()
     }
 }
 
@@ -87,6 +97,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Tick {
         Tick(self.0.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + Duration::from_nanos(self.now().as_nanos())
     }
 }
 

@@ -11,7 +11,11 @@
 //! then the Lease is released, then the rest goes.
 
 mod reigns;
+mod replica;
 mod task;
+
+pub use replica::Replica;
+pub use task::Ended;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,14 +27,12 @@ use tracing::{error, info, warn};
 use crate::{
     admin::Admin,
     chain::Chain,
-    clock::{BootClock, Clock},
     election::{self, Elector},
     health::Health,
+    host::Host,
     metrics::Metrics,
-    reign::{self, Context},
     telemetry,
 };
-use reigns::Reigns;
 use task::Task;
 
 /// How long opening a connection to the API server may take.
@@ -42,9 +44,6 @@ const SEND_MAX: Duration = Duration::from_secs(5);
 /// How long the API server may be silent. A watch on which nothing happens is ended by it after 25 s, so this cuts only
 /// connections that are dead.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
-
-/// How long giving the Lease back may hold up the end; without it the next leader waits out the ttl.
-const RELEASE_MAX: Duration = Duration::from_secs(4);
 
 /// How long requests to the admin endpoint may hold up the end.
 const ADMIN_END_MAX: Duration = Duration::from_secs(1);
@@ -76,9 +75,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         admin_address,
         telemetry,
     } = settings;
-    let clock: Arc<dyn Clock> = Arc::new(BootClock);
-    let telemetry = telemetry::init(telemetry, Arc::clone(&clock))?;
-    let outcome = serve(election, namespaces, admin_address, clock).await;
+    let host = Host::real();
+    let telemetry = telemetry::init(telemetry, Arc::clone(&host.clock))?;
+    let outcome = serve(election, namespaces, admin_address, &host).await;
     match &outcome {
         Ok(()) => info!("pgsteer ended"),
         Err(error) => error!(error = %Chain(error.as_ref()), "pgsteer ended"),
@@ -91,10 +90,10 @@ async fn serve(
     election: election::Settings,
     namespaces: Vec<String>,
     admin_address: SocketAddr,
-    clock: Arc<dyn Clock>,
+    host: &Host,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
-    let health = Arc::new(Health::new(Arc::clone(&clock)));
+    let health = Arc::new(Health::new(Arc::clone(&host.clock)));
     let metrics = Arc::new(Metrics::new());
     let admin = Admin::bind(admin_address).await?;
     let config = bounded(Config::infer().await?);
@@ -108,45 +107,17 @@ async fn serve(
         namespaces = if namespaces.is_empty() { "all".to_owned() } else { namespaces.join(",") },
         "pgsteer started"
     );
-    let (elector, handle) = Elector::new(config, election, Arc::clone(&clock))?;
-    let [stop, stop_elector, stop_admin] = [(); 3].map(|()| CancellationToken::new());
-    let context = Context::new(
-        client,
-        handle.clone(),
-        Arc::clone(&clock),
-        Arc::clone(&metrics),
-        Arc::clone(&health),
-        namespaces,
-        stop.clone(),
-    );
-    let context = Arc::new(context);
-    let reigns = Reigns {
-        leadership: handle.leadership,
-        clock,
-        health: Arc::clone(&health),
-        stop: stop.clone(),
-    };
-    let lead = move |reign| {
-        let context = Arc::clone(&context);
-        async move { reign::lead(&context, reign).await }
-    };
+    let elected = Elector::new(config, election, Arc::clone(&host.clock))?;
+    let stop_admin = CancellationToken::new();
     let mut parts = Parts {
-        reigns: Task::spawn("reigns", reigns.run(lead)),
-        elector: Task::spawn("elector", elect(elector, stop_elector.clone())),
-        admin: Task::spawn("admin", admin.serve(Arc::clone(&health), metrics, stop_admin.clone())),
+        replica: Replica::start(client, elected, host, &metrics, &health, namespaces),
+        admin: Task::spawn("admin", &host.gate, admin.serve(health, metrics, stop_admin.clone())),
     };
     tokio::select! {
         name = signals.next() => info!(signal = name, "asked to end"),
         ended = parts.first_to_end() => return Err(ended.into()),
     }
-    health.stops();
-    stop.cancel();
-    parts.end(&stop_elector, &stop_admin).await
-}
-
-async fn elect(elector: Elector, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
-    elector.run(stop).await;
-    Ok(())
+    parts.end(&stop_admin).await
 }
 
 /// A client that waits no longer than this, and repeats nothing by itself: what was refused for good reason, or may have
@@ -159,32 +130,26 @@ const fn bounded(mut config: Config) -> Config {
     config
 }
 
-/// The tasks of a controller.
+/// The parts of a controller.
 struct Parts {
-    reigns: Task,
-    elector: Task,
+    replica: Replica,
     admin: Task,
 }
 
 // === impl Parts ===
 
 impl Parts {
-    /// How the first task that ends by itself ended.
-    async fn first_to_end(&mut self) -> task::Ended {
+    /// How the first part that ends by itself ended.
+    async fn first_to_end(&mut self) -> Ended {
         tokio::select! {
-            ended = self.reigns.ended() => ended,
-            ended = self.elector.ended() => ended,
+            ended = self.replica.ended() => ended,
             ended = self.admin.ended() => ended,
         }
     }
 
-    /// Ends them in order: no write is under way any more when the Lease is given back.
-    async fn end(self, stop_elector: &CancellationToken, stop_admin: &CancellationToken) -> anyhow::Result<()> {
-        self.reigns.end_within(reigns::END_MAX).await?;
-        stop_elector.cancel();
-        if let Err(error) = self.elector.end_within(RELEASE_MAX).await {
-            warn!(error = %Chain(&error), "the lease may not have been released: the next leader waits out the ttl");
-        }
+    /// Ends them in order: people and the kubelet are answered to the last.
+    async fn end(self, stop_admin: &CancellationToken) -> anyhow::Result<()> {
+        self.replica.end().await?;
         stop_admin.cancel();
         if let Err(error) = self.admin.end_within(ADMIN_END_MAX).await {
             warn!(error = %Chain(&error), "requests to the admin endpoint were cut off");

@@ -15,7 +15,7 @@
 mod connect;
 mod error;
 mod evidence;
-mod question;
+pub mod question;
 mod report;
 mod session;
 mod target;

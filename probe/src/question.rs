@@ -17,7 +17,7 @@ use crate::{ProbeError, Receiver, Report, Standing, UnixMicros};
 /// `pg_walfile_name()` gives the timeline that a writable server writes now; its control file would give the one before
 /// for as long as the first checkpoint after a promotion is not done. For a server in recovery the control file tells the
 /// timeline that it must at least replay to be consistent, and that of its last restart point.
-pub(crate) const STANDING: &str = "\
+pub const STANDING: &str = "\
 WITH asked AS (SELECT pg_is_in_recovery() AS in_recovery)
 SELECT asked.in_recovery,
        (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
@@ -41,16 +41,17 @@ SELECT asked.in_recovery,
 /// Asked of a server in recovery whose receiver does not tell its timeline, where the role may: with the primary dead the
 /// receiver is gone, and what it received last is known from the files alone. Names beyond the timeline (history files,
 /// partial ones) do not count.
-pub(crate) const WAL_FILES: &str = "\
+pub const WAL_FILES: &str = "\
 SELECT pg_is_in_recovery() AS in_recovery, max(name COLLATE \"C\") AS wal_file
   FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'";
 
 /// An answer to [`STANDING`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) report: Report,
+pub struct Answer {
+    /// What the server says.
+    pub report: Report,
     /// [`WAL_FILES`] may know a higher timeline.
-    pub(crate) files_may_tell: bool,
+    pub files_may_tell: bool,
 }
 
 /// The one row that a question must bring.
@@ -70,7 +71,7 @@ pub(crate) fn one_row(messages: &[SimpleQueryMessage]) -> Result<&tokio_postgres
 /// Reads the answer to [`STANDING`]; `reported` is the `in_hot_standby` that the server reported behind it.
 ///
 /// None when the two differ: a promotion came in between, and asking again gives the new standing.
-pub(crate) fn read<'a>(
+pub fn read<'a>(
     column: impl Fn(&'static str) -> Option<&'a str>,
     reported: Option<Standing>,
 ) -> Result<Option<Answer>, ProbeError> {
@@ -120,7 +121,7 @@ pub(crate) fn read<'a>(
 /// Reads the answer to [`WAL_FILES`]: the highest timeline among the files and what was `known` before.
 ///
 /// None when the server is no longer in recovery: asking again gives the new standing.
-pub(crate) fn read_files<'a>(
+pub fn read_files<'a>(
     column: impl Fn(&'static str) -> Option<&'a str>,
     known: Timeline,
 ) -> Result<Option<Timeline>, ProbeError> {

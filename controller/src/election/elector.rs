@@ -167,6 +167,8 @@ impl Elector {
         let (leases, name) = (self.leases.clone(), self.settings.lease_name().to_owned());
         let (cas, pause) = (self.contender.cas.clone(), self.settings.renew_every());
         tokio::select! {
+            // The end of a reign before whatever else is due.
+            biased;
             never = state.keep_time() => match never {},
             never = lease_watch::follow(leases, &name, pause, &cas) => match never {},
             () = self.contend(&stop) => (),

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
@@ -270,5 +271,9 @@ impl Clock for TimerClock {
     fn now(&self) -> Tick {
         // Not at zero: a host that has just booted is nothing that a test should depend on.
         Tick::default() + Duration::from_secs(1000) + self.began.elapsed() * self.percent / 100
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + Duration::from_nanos(self.now().as_nanos())
     }
 }

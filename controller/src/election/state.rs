@@ -13,7 +13,10 @@ use std::{
 };
 
 use shared::term::Term;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -29,6 +32,8 @@ pub(super) struct State {
     clock: Arc<dyn Clock>,
     leadership: watch::Sender<Leadership>,
     not_before: AtomicU64,
+    /// A reign has begun.
+    begun: Notify,
 }
 
 // === impl State ===
@@ -39,6 +44,7 @@ impl State {
             clock,
             leadership: watch::Sender::new(Leadership::default()),
             not_before: AtomicU64::new(0),
+            begun: Notify::new(),
         }
     }
 
@@ -82,6 +88,7 @@ impl State {
                     number,
                     lost,
                 });
+                self.begun.notify_one();
                 info!(%term, reign = number, holder, "leadership won");
             }
             admitted
@@ -134,16 +141,14 @@ impl State {
 
     /// Ends each reign at the tick at which its time runs out, whatever the elector is doing. Never returns.
     pub(super) async fn keep_time(&self) -> Infallible {
-        let mut changes = self.subscribe();
         loop {
-            let until = changes.borrow_and_update().reign().map(|reign| reign.until);
+            let until = self.leadership.borrow().reign().map(|reign| reign.until);
             match until {
-                // The sender is our own: the channel cannot close.
-                None => drop(changes.changed().await),
+                None => self.begun.notified().await,
                 Some(until) => {
                     // A renewal moves `until` in silence; then this wakes too early, and looks again.
                     let left = until.since(self.clock.now()).max(WAKE_MIN);
-                    drop(timeout(left, changes.changed()).await);
+                    drop(timeout(left, self.begun.notified()).await);
                     self.expire();
                 }
             }

@@ -33,7 +33,7 @@ use std::{
 
 use kube::{Client, Resource, ResourceExt};
 use shared::term::Term;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -42,8 +42,10 @@ use crate::{
     clock::{Clock, Tick},
     election::{self, Reign, StepDown},
     health::Health,
+    host::Host,
     metrics::Metrics,
     stamp::Holder,
+    tasks::Tasks,
     writer::Writer,
 };
 use credentials::Credentials;
@@ -63,8 +65,11 @@ const SIGHTINGS_MAX: usize = 4096;
 /// After a zombie has stopped it lets the others lead for this long.
 const ZOMBIE_PAUSE: Duration = Duration::from_secs(5);
 
-/// A leader that sees no server of any route stays out of the election for a time between these.
-const BLIND_PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_mins(1);
+/// A leader that sees no server of any route stays out of the election for so long at least.
+const BLIND_PAUSE_MIN: Duration = Duration::from_secs(5);
+
+/// See [`BLIND_PAUSE_MIN`].
+const BLIND_PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Which route.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +100,7 @@ impl fmt::Display for RouteKey {
 pub struct Context {
     client: Client,
     election: election::Handle,
+    host: Host,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -119,17 +125,19 @@ impl Context {
     pub fn new(
         client: Client,
         election: election::Handle,
-        clock: Arc<dyn Clock>,
+        host: Host,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         namespaces: Vec<String>,
         stop: CancellationToken,
     ) -> Self {
+        let clock = Arc::clone(&host.clock);
         let writer = Writer::new(client.clone(), Arc::clone(&clock));
         let gave_up_blind = AtomicBool::new(false);
         Self {
             client,
             election,
+            host,
             clock,
             metrics,
             health,
@@ -149,6 +157,7 @@ pub async fn lead(context: &Arc<Context>, reign: Reign) {
     info!(term = %reign.term, reign = reign.number, "leading");
     let (lost, number) = (reign.lost.clone(), reign.number);
     tokio::select! {
+        biased;
         () = lost.cancelled() => warn!(reign = number, "the reign is over"),
         () = govern(context, reign) => {}
     }
@@ -156,10 +165,12 @@ pub async fn lead(context: &Arc<Context>, reign: Reign) {
 }
 
 async fn govern(context: &Arc<Context>, reign: Reign) {
-    let mut watches = JoinSet::new();
+    let gate = &context.host.gate;
+    let mut watches = Tasks::new(gate);
     let due = Arc::new(Due::default());
     let stores = Arc::new(Stores::follow(&context.client, &context.namespaces, &due, &mut watches));
     tokio::select! {
+        biased;
         ready = wait_beating(context, stores.ready()) => {
             if let Err(error) = ready {
                 error!(%error, "a watch ended before it had brought everything");
@@ -180,7 +191,7 @@ async fn govern(context: &Arc<Context>, reign: Reign) {
     let credentials = Arc::new(Credentials::new(context.client.clone(), Arc::clone(&context.clock)));
     let surroundings = Surroundings {
         credentials: Arc::clone(&credentials),
-        clock: Arc::clone(&context.clock),
+        host: context.host.clone(),
         metrics: Arc::clone(&context.metrics),
         out,
     };
@@ -191,10 +202,10 @@ async fn govern(context: &Arc<Context>, reign: Reign) {
         due,
         surroundings,
         routes: BTreeMap::new(),
-        probes: JoinSet::new(),
-        turns: JoinSet::new(),
-        reports: JoinSet::new(),
-        owners: owners::Owners::default(),
+        probes: Tasks::new(gate),
+        turns: Tasks::new(gate),
+        reports: Tasks::new(gate),
+        owners: owners::Owners::new(gate),
     };
     context.health.synced(reign.term);
     government.run(seen, &mut watches).await;
@@ -230,14 +241,14 @@ struct Government {
     due: Arc<Due>,
     surroundings: Surroundings,
     routes: BTreeMap<RouteKey, Tended>,
-    probes: JoinSet<()>,
-    turns: JoinSet<turn::Done>,
-    reports: JoinSet<report::Reported>,
+    probes: Tasks<()>,
+    turns: Tasks<turn::Done>,
+    reports: Tasks<report::Reported>,
     owners: owners::Owners,
 }
 
 impl Government {
-    async fn run(&mut self, mut seen: mpsc::Receiver<Seen>, watches: &mut JoinSet<&'static str>) {
+    async fn run(&mut self, mut seen: mpsc::Receiver<Seen>, watches: &mut Tasks<&'static str>) {
         self.everything_is_due();
         let mut round_due = self.context.clock.now() + TURN_EVERY;
         let context = Arc::clone(&self.context);
@@ -277,7 +288,7 @@ impl Government {
     async fn next(
         &mut self,
         seen: &mut mpsc::Receiver<Seen>,
-        watches: &mut JoinSet<&'static str>,
+        watches: &mut Tasks<&'static str>,
         pause: Duration,
     ) -> Result<Option<Term>, Defect> {
         #[expect(
@@ -286,14 +297,10 @@ impl Government {
         )]
         let paused = tokio::time::sleep(pause);
         tokio::select! {
+            // What was written before what was seen, and all that is there before the next turn.
+            biased;
             () = self.context.stop.cancelled() => {}
-            () = self.due.wait() => {}
-            Some(first) = seen.recv() => {
-                self.saw(first);
-                while let Ok(more) = seen.try_recv() {
-                    self.saw(more);
-                }
-            }
+            Some(ended) = watches.join_next() => return Err(Defect::Watch(ended?)),
             Some(done) = self.turns.join_next() => return Ok(self.turned(done?)),
             Some(reported) = self.reports.join_next() => self.reported(reported?),
             Some(read) = self.owners.reads.join_next() => {
@@ -305,7 +312,13 @@ impl Government {
                 Err(error) if error.is_cancelled() => {}
                 ended => ended?,
             },
-            Some(ended) = watches.join_next() => return Err(Defect::Watch(ended?)),
+            Some(first) = seen.recv() => {
+                self.saw(first);
+                while let Ok(more) = seen.try_recv() {
+                    self.saw(more);
+                }
+            }
+            () = self.due.wait() => {}
             () = paused => {}
         }
         Ok(None)
@@ -351,7 +364,12 @@ impl Government {
 
     /// Gives the Lease up, so that another replica may see what this one cannot.
     async fn give_up_blind(&self) {
-        let pause = rand::RngExt::random_range(&mut rand::rng(), BLIND_PAUSE);
+        let longer = self
+            .context
+            .host
+            .chance
+            .up_to(BLIND_PAUSE_MAX.saturating_sub(BLIND_PAUSE_MIN));
+        let pause = BLIND_PAUSE_MIN + longer;
         warn!(
             ?pause,
             "no server of any route replies: the Lease is given up, another replica may see better"

@@ -14,9 +14,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference},
 };
 use kube::{Api, Client};
-use tokio::task::JoinSet;
 
-use crate::clock::Tick;
+use crate::{
+    clock::Tick,
+    tasks::{Gate, Tasks},
+};
 
 /// How long one read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,14 +54,22 @@ pub(crate) struct Labels {
 }
 
 /// The workloads that own pods, by uid, and the reads of them that are under way.
-#[derive(Default)]
 pub(crate) struct Owners {
     known: BTreeMap<String, (Tick, Owner)>,
     reading: BTreeSet<String>,
-    pub(crate) reads: JoinSet<(String, Owner)>,
+    pub(crate) reads: Tasks<(String, Owner)>,
 }
 
 impl Owners {
+    /// None known yet.
+    pub(crate) fn new(gate: &Arc<dyn Gate>) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            reading: BTreeSet::new(),
+            reads: Tasks::new(gate),
+        }
+    }
+
     /// An owner has been read.
     pub(crate) fn learn(&mut self, uid: String, owner: Owner, now: Tick) {
         self.reading.remove(&uid);

@@ -14,20 +14,19 @@ use std::{
     time::Duration,
 };
 
-use probe::{Evidence, News, ProbeError, Report, Session, Standing, classify};
-use rand::RngExt;
+use probe::{Evidence, News, ProbeError, Report, Standing, classify};
 use shared::route::Connection;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{RouteKey, credentials::Credentials};
 use crate::{
-    clock::{Clock, Tick},
+    clock::Tick,
     decide::PodKey,
+    host::Host,
     metrics::Metrics,
+    servers::Kept,
     sighting::{Sighting, Via},
+    tasks::Tasks,
 };
 
 /// A kept session hides a hung postmaster, so a fresh connection is made at least this often.
@@ -75,7 +74,7 @@ pub(crate) struct Seen {
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
     pub(crate) credentials: Arc<Credentials>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) host: Host,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) out: mpsc::Sender<Seen>,
 }
@@ -92,7 +91,7 @@ enum Failure {
 struct Opened {
     asked: Tick,
     answer: Result<Report, Failure>,
-    session: Option<Session>,
+    session: Option<Box<dyn Kept>>,
 }
 
 struct Prober {
@@ -126,12 +125,12 @@ enum Woke {
 
 impl Prober {
     async fn run(&mut self) {
-        let mut kept: Option<Session> = None;
+        let mut kept: Option<Box<dyn Kept>> = None;
         // A task of its own, so that a slow login never holds up the kept session, nor the other way round.
-        let mut fresh: JoinSet<Opened> = JoinSet::new();
-        let mut fresh_due = self.surroundings.clock.now();
+        let mut fresh: Tasks<Opened> = Tasks::new(&self.surroundings.host.gate);
+        let mut fresh_due = self.surroundings.host.clock.now();
         while !self.surroundings.out.is_closed() {
-            let now = self.surroundings.clock.now();
+            let now = self.surroundings.host.clock.now();
             if kept.is_none() && self.last.take().is_some() {
                 // The end of a session says nothing by itself: a fresh connection decides, now.
                 fresh_due = now;
@@ -150,7 +149,7 @@ impl Prober {
                 Woke::Fresh(opened) => {
                     let Opened { asked, answer, session } = *opened;
                     let evidence = evidence(&answer);
-                    fresh_due = self.surroundings.clock.now() + self.again(evidence);
+                    fresh_due = self.surroundings.host.clock.now() + self.again(evidence);
                     if evidence == Evidence::Starting {
                         kept = None;
                     } else if session.is_some() {
@@ -174,7 +173,7 @@ impl Prober {
             Pace::Hurried => self.assignment.interval.min(HURRIED),
             Pace::Steady | Pace::Terminating => self.assignment.interval,
         };
-        let jitter = rand::rng().random_range(Duration::ZERO..=interval / JITTER_PARTS);
+        let jitter = self.surroundings.host.chance.up_to(interval / JITTER_PARTS);
         let fresh_in = fresh_in.max(Duration::from_millis(1));
         if keeps {
             interval.saturating_sub(jitter).min(fresh_in)
@@ -191,7 +190,7 @@ impl Prober {
                 self.assignment.interval
             }
             Evidence::Writable | Evidence::InRecovery | Evidence::Barred => {
-                FRESH_EVERY.saturating_sub(rand::rng().random_range(Duration::ZERO..=FRESH_EVERY / JITTER_PARTS))
+                FRESH_EVERY.saturating_sub(self.surroundings.host.chance.up_to(FRESH_EVERY / JITTER_PARTS))
             }
             Evidence::Down | Evidence::Starting | Evidence::Silent | Evidence::Unclear => self.assignment.interval,
         }
@@ -207,29 +206,29 @@ impl Prober {
             timeout,
             ..
         } = self.assignment.clone();
-        let Surroundings { credentials, clock, .. } = self.surroundings.clone();
+        let Surroundings { credentials, host, .. } = self.surroundings.clone();
         let rejected = self.rejected;
         async move {
             let login = credentials.login(&route, &connection, rejected).await;
             let target = login
                 .map_err(|error| error.to_string())
                 .and_then(|login| login.target(SocketAddr::new(ip, port)));
-            let asked = clock.now();
+            let asked = host.clock.now();
             let (answer, session) = match target {
                 Err(reason) => (Err(Failure::NoLogin(reason)), None),
-                Ok(target) if keep => match Session::open(&target, timeout).await {
+                Ok(target) if keep => match host.servers.open(&target, timeout).await {
                     Ok((session, report)) => (Ok(report), Some(session)),
                     Err(error) => (Err(Failure::Probe(error)), None),
                 },
-                Ok(target) => (probe::ask(&target, timeout).await.map_err(Failure::Probe), None),
+                Ok(target) => (host.servers.ask(&target, timeout).await.map_err(Failure::Probe), None),
             };
             Opened { asked, answer, session }
         }
     }
 
-    async fn pulse(&mut self, kept: &mut Option<Session>) {
+    async fn pulse(&mut self, kept: &mut Option<Box<dyn Kept>>) {
         let Some(session) = kept else { return };
-        let asked = self.surroundings.clock.now();
+        let asked = self.surroundings.host.clock.now();
         let unchanged = match session.pulse(self.assignment.timeout).await {
             Ok(pulse) => self.last.clone().filter(|last| pulse.standing == Some(last.standing)),
             Err(_says_nothing_by_itself) => {
@@ -243,9 +242,9 @@ impl Prober {
         }
     }
 
-    async fn ask_kept(&mut self, kept: &mut Option<Session>) {
+    async fn ask_kept(&mut self, kept: &mut Option<Box<dyn Kept>>) {
         let Some(session) = kept else { return };
-        let asked = self.surroundings.clock.now();
+        let asked = self.surroundings.host.clock.now();
         match session.ask(self.assignment.timeout).await {
             Ok(report) => {
                 let report = self.learn(report, true);
@@ -266,7 +265,7 @@ impl Prober {
     /// Tells the loop.
     async fn see(&mut self, via: Via, asked: Tick, answer: Result<Report, Failure>) {
         let evidence = evidence(&answer);
-        let at = self.surroundings.clock.now();
+        let at = self.surroundings.host.clock.now();
         self.surroundings.metrics.probed(evidence, at.since(asked));
         let (reply, detail) = match &answer {
             Ok(_) => (true, String::new()),
@@ -327,8 +326,8 @@ fn evidence(answer: &Result<Report, Failure>) -> Evidence {
 
 /// Waits for whatever comes first.
 async fn wake(
-    fresh: &mut JoinSet<Opened>,
-    kept: &mut Option<Session>,
+    fresh: &mut Tasks<Opened>,
+    kept: &mut Option<Box<dyn Kept>>,
     pace: &mut watch::Receiver<Pace>,
     pause: Duration,
 ) -> Woke {
@@ -344,10 +343,11 @@ async fn wake(
     )]
     let paused = tokio::time::sleep(pause);
     tokio::select! {
+        biased;
         // One that was cut off says nothing; the next is due at once.
         Some(Ok(opened)) = fresh.join_next() => Woke::Fresh(Box::new(opened)),
-        news = news => Woke::News(news),
         Ok(()) = pace.changed() => Woke::Pace,
+        news = news => Woke::News(news),
         () = paused => Woke::Pause,
     }
 }

@@ -8,7 +8,6 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use shared::{names, route::PostgresRoute, status::Reason};
-use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::{
@@ -23,6 +22,7 @@ use crate::{
     decide::Action,
     election::permit,
     metrics::{Write, WriteOutcome},
+    tasks::Tasks,
     writer::Written,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Reported {
 /// Begins to write the status, if it differs from what the route has, and to publish what is new in it.
 pub(crate) fn begin(
     context: &Arc<Context>,
-    reports: &mut JoinSet<Reported>,
+    reports: &mut Tasks<Reported>,
     key: &RouteKey,
     tended: &mut Tended,
     told: &Told<'_>,
@@ -93,7 +93,7 @@ pub(crate) fn begin(
 /// Tells about a primary role that was moved.
 pub(crate) fn role_moved(
     context: &Arc<Context>,
-    reports: &mut JoinSet<Reported>,
+    reports: &mut Tasks<Reported>,
     scope: &Arc<Scope>,
     key: &RouteKey,
     action: &Action,
@@ -128,7 +128,7 @@ pub(crate) fn role_moved(
 /// Publishes Events about a route.
 pub(crate) fn tell(
     context: &Arc<Context>,
-    reports: &mut JoinSet<Reported>,
+    reports: &mut Tasks<Reported>,
     key: &RouteKey,
     route: &Arc<PostgresRoute>,
     notices: Vec<Notice>,

@@ -21,20 +21,31 @@ use kube::{
     runtime::{
         WatchStreamExt,
         reflector::{self, ObjectRef, Store},
+        utils::{Backoff, ResetTimerBackoff},
         watcher,
     },
 };
 use serde::de::DeserializeOwned;
 use shared::{ledger::PostgresLedger, route::PostgresRoute};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::RouteKey;
-use crate::clock::Tick;
+use crate::{clock::Tick, tasks::Tasks};
 
 /// A watch that hears nothing is ended by the API server after this long and opened anew, so a dead one is noticed soon.
 /// In seconds; kube's own default is 290.
 const WATCH_SECONDS: u32 = 25;
+
+/// The first pause of a watch that failed; it doubles up to [`PATIENCE_MAX`]. There is one leader: its watches need no jitter.
+const PATIENCE_MIN: Duration = Duration::from_millis(800);
+
+/// A watch that keeps failing is opened anew this often at least. While it is not, the route is decided by what was last known and by
+/// what its own writes find, so this is shorter than kube's 30 s.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
+
+/// After so long without a failure the pauses begin anew at [`PATIENCE_MIN`].
+const CALM_AFTER: Duration = Duration::from_secs(30);
 
 /// What this process wrote itself is shown before the watch has brought it, for this long at most. By then the watch has, or it is
 /// broken, and its word is what the next write is checked against anyway.
@@ -66,15 +77,14 @@ where
         self.newest(stored, namespace, name, now)
     }
 
-    /// The newest known state of every object in a namespace that `wanted` picks by what the watch brought.
+    /// The newest known state of every object in a namespace that `wanted` picks by what the watch brought, in the order of their names.
     pub(crate) fn list(&self, namespace: &str, now: Tick, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
         let of_namespace = |object: &Arc<K>| object.meta().namespace.as_deref().unwrap_or_default() == namespace;
-        let stored = self
-            .store
-            .state()
-            .into_iter()
-            .filter(|object| of_namespace(object) && wanted(object));
+        let mut stored = self.store.state();
+        stored.retain(|object| of_namespace(object) && wanted(object));
+        stored.sort_unstable_by(|a, b| a.meta().name.cmp(&b.meta().name));
         stored
+            .into_iter()
             .filter_map(|object| {
                 let name = object.name_any();
                 self.newest(Some(object), namespace, &name, now)
@@ -178,7 +188,7 @@ impl Stores {
         client: &Client,
         namespaces: &[String],
         due: &Arc<Due>,
-        tasks: &mut JoinSet<&'static str>,
+        tasks: &mut Tasks<&'static str>,
     ) -> Self {
         let namespaces = if namespaces.is_empty() {
             vec![None]
@@ -221,7 +231,7 @@ fn follow_scope(
     client: &Client,
     namespace: Option<String>,
     due: &Arc<Due>,
-    tasks: &mut JoinSet<&'static str>,
+    tasks: &mut Tasks<&'static str>,
 ) -> Arc<Scope> {
     let (routes, routes_writer) = reflector::store();
     let (ledgers, ledgers_writer) = reflector::store();
@@ -326,7 +336,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn start<K>(
         &self,
-        tasks: &mut JoinSet<&'static str>,
+        tasks: &mut Tasks<&'static str>,
         what: &'static str,
         writer: reflector::store::Writer<K>,
         own: fn(&Scope) -> &Followed<K>,
@@ -342,7 +352,7 @@ impl Watch<'_> {
         };
         let (scope, due) = (Arc::clone(self.scope), Arc::clone(self.due));
         let stream = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
-            .default_backoff()
+            .backoff(ResetTimerBackoff::new(Patience::default(), CALM_AFTER))
             .modify(|object| object.managed_fields_mut().clear())
             .reflect(writer);
         tasks.spawn(async move {
@@ -369,6 +379,34 @@ impl Watch<'_> {
             .await;
             what
         });
+    }
+}
+
+/// The pauses between the attempts of a watch that fails.
+#[derive(Debug)]
+struct Patience {
+    next: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { next: PATIENCE_MIN }
+    }
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next;
+        self.next = (pause * 2).min(PATIENCE_MAX);
+        Some(pause)
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        *self = Self::default();
     }
 }
 

@@ -296,7 +296,7 @@ impl Government {
             namespace,
             name,
             ledger,
-            now: wall(),
+            now: Time(self.context.clock.wall()),
         };
         let span = tracing::info_span!("turn", route = %key, term = term.0, verdict = plan.verdict.as_str(), actions = plan.actions.len());
         let work = turn::carry_out(Arc::clone(&self.context), key.clone(), place, plan.actions);
@@ -333,7 +333,7 @@ impl Government {
         let told = Told {
             route: &scene.route,
             term,
-            now: wall(),
+            now: Time(self.context.clock.wall()),
             services: &scene.services,
             outcome,
         };
@@ -383,10 +383,4 @@ fn refusals(plan: &Plan) -> Vec<String> {
         | Finding::Contested { .. } => None,
     };
     plan.findings.iter().filter_map(refused).collect()
-}
-
-/// The wall clock's time, for people: nothing is decided by it.
-fn wall() -> Time {
-    #[expect(clippy::disallowed_methods, reason = "a date for people; nothing is decided by it")]
-    Time(k8s_openapi::jiff::Timestamp::now())
 }

@@ -109,6 +109,7 @@ impl Reigns {
     /// Waits until something may be different.
     async fn change(&mut self) -> Result<(), Error> {
         tokio::select! {
+            biased;
             changed = timeout(BEAT_EVERY, self.leadership.changed()) => match changed {
                 Ok(Err(_closed)) => Err(Error::NoElector),
                 Ok(Ok(())) | Err(_) => Ok(()),

@@ -1,44 +1,52 @@
 //! One task of the process, whose end nobody misses.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use tokio::{
-    task::{JoinError, JoinSet},
-    time::timeout,
-};
+use tokio::{task::JoinError, time::timeout};
+
+use crate::tasks::{Gate, Tasks};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// How a task ended. Nobody had asked it to, unless the time-out says so: the process ends.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
+pub enum Ended {
     /// It returned.
     #[error("task {0} ended by itself")]
     Returned(&'static str),
     /// It returned an error.
     #[error("task {name} failed")]
     Failed {
+        /// Which.
         name: &'static str,
+        /// The error.
         #[source]
         cause: Cause,
     },
     /// It panicked.
     #[error("task {name} panicked")]
     Panicked {
+        /// Which.
         name: &'static str,
+        /// How.
         #[source]
         cause: JoinError,
     },
     /// It had been asked to end, and did not.
     #[error("task {name} did not end within {limit:?}")]
-    Stuck { name: &'static str, limit: Duration },
+    Stuck {
+        /// Which.
+        name: &'static str,
+        /// How long it was waited for.
+        limit: Duration,
+    },
 }
 
 /// A running task; it is cut off when this is dropped.
 #[derive(Debug)]
 pub(super) struct Task {
     name: &'static str,
-    running: JoinSet<Result<(), Cause>>,
+    running: Tasks<Result<(), Cause>>,
 }
 
 // === impl Task ===
@@ -46,9 +54,10 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn spawn<E: Into<Cause>>(
         name: &'static str,
+        gate: &Arc<dyn Gate>,
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Self {
-        let mut running = JoinSet::new();
+        let mut running = Tasks::new(gate);
         running.spawn(async { work.await.map_err(Into::into) });
         Self { name, running }
     }
@@ -80,19 +89,25 @@ mod tests {
     use std::{future, io};
 
     use super::*;
+    use crate::tasks::Open;
+
+    fn spawn<E: Into<Cause>>(work: impl Future<Output = Result<(), E>> + Send + 'static) -> Task {
+        let gate: Arc<dyn Gate> = Arc::new(Open);
+        Task::spawn("task", &gate, work)
+    }
 
     #[tokio::test]
     async fn every_way_to_end_is_told_apart() {
-        let mut returned = Task::spawn("task", async { Ok::<_, io::Error>(()) });
+        let mut returned = spawn(async { Ok::<_, io::Error>(()) });
         assert!(matches!(returned.ended().await, Ended::Returned("task")));
-        let mut failed = Task::spawn("task", async { Err(io::Error::other("no")) });
+        let mut failed = spawn(async { Err(io::Error::other("no")) });
         assert!(matches!(failed.ended().await, Ended::Failed { name: "task", .. }));
-        let mut panicked = Task::spawn("task", async {
+        let mut panicked = spawn(async {
             assert!(std::hint::black_box(false), "a panic for the test");
             Ok::<_, io::Error>(())
         });
         assert!(matches!(panicked.ended().await, Ended::Panicked { name: "task", .. }));
-        let stuck = Task::spawn("task", future::pending::<Result<(), io::Error>>());
+        let stuck = spawn(future::pending::<Result<(), io::Error>>());
         let limit = Duration::from_millis(1);
         assert!(matches!(
             stuck.end_within(limit).await,

@@ -18,9 +18,9 @@ use chaos::{
     wait::wait_for,
 };
 use controller::{
-    clock::{BootClock, Clock},
     election::{Elector, Settings, identity},
     health::Health,
+    host::Host,
     metrics::Metrics,
     reign::{Context, lead},
 };
@@ -202,15 +202,15 @@ impl Scene {
 
     /// Starts a controller for these namespaces.
     pub(crate) fn control_with(&mut self, config: Config, namespaces: Vec<String>) {
-        let clock: Arc<dyn Clock> = Arc::new(BootClock);
+        let host = Host::real();
         let name = identity("pgsteer-test", rand::random());
         let settings = Settings::new("default", &self.namespace, &name, Duration::from_secs(5)).unwrap();
-        let (elector, handle) = Elector::new(self.config.clone(), settings, Arc::clone(&clock)).unwrap();
-        let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(Arc::clone(&clock))));
+        let (elector, handle) = Elector::new(self.config.clone(), settings, Arc::clone(&host.clock)).unwrap();
+        let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(Arc::clone(&host.clock))));
         let context = Arc::new(Context::new(
             Client::try_from(config).unwrap(),
             handle.clone(),
-            clock,
+            host,
             Arc::new(Metrics::new()),
             health,
             namespaces,
