@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -16,7 +17,7 @@ use crate::workload::session::{Login, Session, Tls, told};
 /// The name in the servers' certificate that is theirs and no Service's.
 const CERTIFICATE_NAME: &str = "pg.pg.svc";
 /// PostgreSQL's port in the pods.
-const PORT: u16 = 5432;
+pub(crate) const POSTGRES_PORT: u16 = 5432;
 /// Connecting inside one host takes milliseconds.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -59,18 +60,27 @@ impl Keys {
         })
     }
 
+    /// How the superuser logs in to the server at an address.
+    pub(crate) fn login(&self, address: IpAddr) -> Login {
+        Login {
+            host: CERTIFICATE_NAME.to_owned(),
+            address: Some(address),
+            port: POSTGRES_PORT,
+            user: "postgres".to_owned(),
+            database: "postgres".to_owned(),
+            password: self.superuser.clone(),
+            tls: self.tls.clone(),
+        }
+    }
+
     /// Logs in to a server.
     pub async fn open(&self, ground: &Ground, server: &Server, database: &str) -> Result<Console, cluster::Error> {
         let unreachable = |why: String| unusable(&format!("the server of pod {}", server.pod), &why);
-        let way = ground.reach(server, PORT)?;
+        let way = ground.reach(server, POSTGRES_PORT)?;
         let login = Login {
-            host: CERTIFICATE_NAME.to_owned(),
-            address: Some(way.address().ip()),
             port: way.address().port(),
-            user: "postgres".to_owned(),
             database: database.to_owned(),
-            password: self.superuser.clone(),
-            tls: self.tls.clone(),
+            ..self.login(way.address().ip())
         };
         let opened = tokio::time::timeout(CONNECT_LIMIT, Session::open(&login, CONNECT_LIMIT)).await;
         let session = opened
@@ -98,7 +108,8 @@ impl Console {
         Ok(rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect())
     }
 
-    async fn rows(&self, sql: &str) -> Result<Vec<tokio_postgres::SimpleQueryRow>, cluster::Error> {
+    /// Every row of an answer, as text.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<tokio_postgres::SimpleQueryRow>, cluster::Error> {
         let rows = self.session.query(sql).await;
         rows.map_err(|error| unusable(&format!("an answer of pod {}", self.pod), &told(&error)))
     }

@@ -164,7 +164,7 @@ async fn installed_and_played(
 }
 
 /// Ctrl-C or SIGTERM.
-async fn interrupted() {
+pub async fn interrupted() {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         // Without a way to hear of signals their default ends the process, as ever.

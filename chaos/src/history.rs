@@ -52,8 +52,8 @@ pub struct Header {
     pub settle_within_millis: u64,
     /// How often the observer asks each server, in microseconds: the error of its stamps.
     pub observed_every_micros: u64,
-    /// The node that the clients' pods run on, where that is known.
-    pub client_node: Option<String>,
+    /// The nodes that the clients' pods run on.
+    pub client_nodes: Vec<String>,
 }
 
 impl History {

@@ -19,11 +19,32 @@ impl HostTime {
         Self(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
     }
 
+    /// The moment that the wall clock called so, in microseconds since 1970: right while nobody sets the wall clock in between.
+    pub fn of_unix_micros(micros: i64) -> Self {
+        let ago = unix_nanos() - i128::from(micros) * 1000;
+        let nanos = i128::from(Self::now().0) - ago;
+        Self(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+    }
+
     /// Whole milliseconds since an earlier moment; negative when that one was later.
     pub fn millis_since(self, earlier: Self) -> i64 {
         const NANOS_A_MILLI: i128 = 1_000_000;
         let nanos = i128::from(self.0) - i128::from(earlier.0);
         i64::try_from(nanos / NANOS_A_MILLI).unwrap_or(i64::MAX)
+    }
+
+    /// The moment this much earlier, at the earliest the boot of the host.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// How much later this moment is than another; nothing when it is earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// The moment this much later.
@@ -34,6 +55,18 @@ impl HostTime {
                 .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
         )
     }
+}
+
+/// Seconds since 1970, for people.
+pub fn unix_seconds() -> u64 {
+    u64::try_from(unix_nanos() / NANOS_A_SECOND).unwrap_or(0)
+}
+
+const NANOS_A_SECOND: i128 = 1_000_000_000;
+
+fn unix_nanos() -> i128 {
+    let time = clock_gettime(ClockId::Realtime);
+    i128::from(time.tv_sec) * NANOS_A_SECOND + i128::from(time.tv_nsec)
 }
 
 /// Whose clock somebody's stamps are of.

@@ -32,6 +32,12 @@ pub const NAMESPACE: &str = "pg";
 pub const ROUTE: &str = "pg-ha";
 /// The label that the example's route uses for the role.
 pub const ROLE: &str = "role";
+/// The value of the role label of the pod that takes writes.
+pub const PRIMARY: &str = "primary";
+/// The value of the role label of a pod that serves reads.
+pub const REPLICA: &str = "replica";
+/// The value of the role label of a pod that takes writes and is in neither Service.
+pub const ORPHAN: &str = "orphan";
 /// What the example's pods have in common.
 pub const PODS: &str = "deployment_name=pg_ha";
 /// The example's Service for writes.

@@ -11,6 +11,7 @@ pub mod ground;
 pub mod history;
 pub mod host_time;
 pub mod install;
+pub mod judge;
 pub mod oracle;
 pub mod postgres;
 pub mod record;

@@ -11,6 +11,7 @@ use chaos::cluster::{
 use chaos::demo;
 use chaos::ground::{Ground, Guest};
 use chaos::install::{self, Installation};
+use chaos::judge::{self, Judged, RecordArgs};
 use chaos::workload::{self, WorkloadArgs};
 use clap::{Parser, Subcommand};
 
@@ -95,6 +96,29 @@ enum Command {
         /// This project's folder.
         #[arg(long, default_value = ".")]
         project: PathBuf,
+    },
+    /// Record what happens in a cluster in which everything is installed, whatever you do to it meanwhile, and judge it.
+    Record {
+        #[command(flatten)]
+        target: TargetArgs,
+        #[command(flatten)]
+        args: RecordArgs,
+        /// This project's folder.
+        #[arg(long, default_value = ".")]
+        project: PathBuf,
+    },
+    /// Judge a saved history.
+    Judge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Write the HTML report of a saved history.
+    Report {
+        /// The history.
+        file: PathBuf,
+        /// The report. Default: beside the history, with the ending html.
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Be a client of the database, in a pod: a line of JSON an answer.
     Workload(WorkloadArgs),
@@ -207,6 +231,12 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             };
             return Ok(play_demo(cache, state, &options).await?);
         }
+        Command::Record { target, args, project } => {
+            let target = target.resolve()?;
+            return Ok(record(cache, state, target, args, &project).await?);
+        }
+        Command::Judge { file } => return Ok(on_saved(&file, told)),
+        Command::Report { file, out } => return Ok(on_saved(&file, |judged| reported(judged, out))),
         Command::Workload(args) => {
             if let Err(error) = Box::pin(workload::run(args)).await {
                 return Ok(failed(error, ENVIRONMENT_FAILED));
@@ -215,6 +245,52 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         Command::Load { archives } => load(&Cluster::attach(cache, state).await?, &archives).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn record(
+    cache: &Cache,
+    state: &State,
+    target: Target,
+    args: RecordArgs,
+    project: &std::path::Path,
+) -> Result<ExitCode, cluster::Error> {
+    let ground = attach(cache, state, target).await?;
+    let images = ground.deliver(cache, project, Progress::Told).await?;
+    let judged = judge::record(&ground, &images, args, Progress::Told, demo::interrupted()).await?;
+    Ok(reported(&judged, None))
+}
+
+/// What is done with a saved history.
+fn on_saved(file: &std::path::Path, work: impl FnOnce(&Judged) -> ExitCode) -> ExitCode {
+    match Judged::read(file) {
+        Ok(judged) => work(&judged),
+        Err(error) => failed(error, ENVIRONMENT_FAILED),
+    }
+}
+
+/// Prints what was made of a history.
+fn told(judged: &Judged) -> ExitCode {
+    print_lines(judged.lines());
+    if judged.verdict.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(BROKEN)
+    }
+}
+
+/// The same, and writes the report.
+fn reported(judged: &Judged, out: Option<PathBuf>) -> ExitCode {
+    let status = told(judged);
+    match judged.report(out) {
+        Ok(path) => {
+            print_lines([
+                format!("history: {}", judged.file.display()),
+                format!("report:  {}", path.display()),
+            ]);
+            status
+        }
+        Err(error) => failed(error, ENVIRONMENT_FAILED),
+    }
 }
 
 async fn load(cluster: &Cluster, archives: &[PathBuf]) -> Result<(), cluster::Error> {
@@ -278,19 +354,25 @@ everything is installed; to play with it, in a shell inside the cluster's networ
   kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
 `make down` ends it.";
 
+/// The cluster that a command works on; it runs already.
+async fn attach(cache: &Cache, state: &State, target: Target) -> Result<Ground, cluster::Error> {
+    Ok(match target {
+        Target::Embedded => Ground::from(Cluster::attach(cache, state).await?),
+        Target::Yours(yours) => Ground::from(Guest::open(yours, cache, Progress::Told).await?),
+    })
+}
+
 async fn install(
     cache: &Cache,
     state: &State,
     target: Target,
     project: &std::path::Path,
 ) -> Result<ExitCode, cluster::Error> {
-    let (ground, what_next) = match target {
-        Target::Embedded => (Ground::from(Cluster::attach(cache, state).await?), TO_PLAY_WITH),
-        Target::Yours(yours) => (
-            Ground::from(Guest::open(yours, cache, Progress::Told).await?),
-            "everything is installed; `chaos uninstall` with the same options removes it",
-        ),
+    let what_next = match target {
+        Target::Embedded => TO_PLAY_WITH,
+        Target::Yours(_) => "everything is installed; `chaos uninstall` with the same options removes it",
     };
+    let ground = attach(cache, state, target).await?;
     let installation = Installation {
         ground: &ground,
         cache,

@@ -155,6 +155,7 @@ mod tests {
             n: at,
             at: HostTime(at),
             began: HostTime(at),
+            opened: Some(HostTime(at)),
             session,
             outcome,
         };

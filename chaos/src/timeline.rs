@@ -18,12 +18,8 @@ pub use losses::{Acknowledged, Cause, Loss, acknowledged, losses};
 pub use world::World;
 
 use crate::host_time::HostTime;
+use crate::install::{PRIMARY, REPLICA};
 use crate::workload::{self, Answerer, Line, Outcome, SessionKind};
-
-/// The value of the role label of the pod that takes writes.
-pub const PRIMARY: &str = "primary";
-/// The value of the role label of a pod that serves reads.
-pub const REPLICA: &str = "replica";
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

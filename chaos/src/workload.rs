@@ -1,8 +1,9 @@
 //! `chaos workload write|read`: a client of the database, run in a pod, that goes through a Service's DNS name as any client would.
 //!
 //! ```text
-//! pod: fresh connections, one after the other ─┐                         ┌─ the pod's log, followed
-//!      one kept session ───────────────────────┴─> a JSON line an answer ┴──────────────> the scenario
+//! pod: fresh connections, one after the other ─┐
+//!      one kept session ───────────────────────┼─> a JSON line an answer ──> the pod's log ──> the recorder
+//!      one session that waits for ever ────────┘
 //! ```
 //!
 //! Every line carries when the answer came, who gave it (system identifier, timeline, address), and when its session began, so that
@@ -70,6 +71,8 @@ pub struct Line {
     pub at: HostTime,
     /// When the connection that carried it was begun.
     pub began: HostTime,
+    /// When that connection was open and logged in; nothing when it never was.
+    pub opened: Option<HostTime>,
     /// Over what.
     pub session: SessionKind,
     /// How it ended.
@@ -82,8 +85,20 @@ pub struct Line {
 pub enum SessionKind {
     /// A connection made for it alone.
     Fresh,
-    /// The session that is held as long as it lasts.
+    /// The session that is held as long as it lasts, and given up when a statement is not answered within a second.
     Kept,
+    /// A session like that of a pool without time-outs: it waits for its answer for as long as the connection stands.
+    Patient,
+}
+
+impl SessionKind {
+    /// Whether it lasts longer than one attempt.
+    pub fn is_held(self) -> bool {
+        match self {
+            Self::Fresh => false,
+            Self::Kept | Self::Patient => true,
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -133,6 +148,7 @@ impl Line {
         Self {
             at: clock.translate(self.at),
             began: clock.translate(self.began),
+            opened: self.opened.map(|opened| clock.translate(opened)),
             ..self
         }
     }

@@ -145,6 +145,11 @@ impl Cluster {
         relay(&self.instance, address)
     }
 
+    /// The network namespace that pods and Services are reached from; nothing where the API server is alone, on loopback.
+    pub(crate) fn network(&self) -> Option<PathBuf> {
+        (self.nodes > 0).then(|| Instance::network(&self.instance.fabric()))
+    }
+
     /// A command line that runs inside the cluster's network, or on a node with the node's files, with KUBECONFIG, and with kubectl, helm
     /// and ctr on the PATH. Outside nodes, names of Services and pods are found.
     pub fn command(&self, node: Option<&str>, words: &[String]) -> Result<std::process::Command, Error> {

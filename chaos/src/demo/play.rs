@@ -17,9 +17,9 @@ use crate::console::{Console, Keys, servers};
 use crate::fault;
 use crate::ground::{Ground, Images, Skipped};
 use crate::host_time::HostTime;
-use crate::install::{NAMESPACE, ROLE, SYSTEM};
+use crate::install::{NAMESPACE, PRIMARY, REPLICA, ROLE, SYSTEM};
 use crate::table::Screen;
-use crate::timeline::{self, Cut, Entry, Happening, PRIMARY, REPLICA, Server, ServiceOf, Switch, World};
+use crate::timeline::{self, Cut, Entry, Happening, Server, ServiceOf, Switch, World};
 use crate::wait::{TimedOut, wait_for};
 use crate::workload::Kind;
 

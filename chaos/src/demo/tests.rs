@@ -47,6 +47,7 @@ fn written(id: u64, address: &str, timeline: u32) -> Entry {
         n: id,
         at: HostTime(3),
         began: HostTime(2),
+        opened: Some(HostTime(2)),
         session: SessionKind::Fresh,
         outcome: Outcome::Written { id, by },
     };

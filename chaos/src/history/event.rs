@@ -57,6 +57,17 @@ pub enum Happening {
     Write(AuditedWrite),
     /// What a server says of itself has changed, says the observer, who asks it past every Service.
     Standing(Standing),
+    /// How closely the observer has looked at a server, said when it stops looking.
+    Observed {
+        /// Its pod.
+        pod: String,
+        /// Its pod's uid.
+        uid: String,
+        /// How many answers it has had.
+        questions: u64,
+        /// The longest time between two answers while the server did answer: nothing shorter can have been missed for longer.
+        longest_micros: u64,
+    },
     /// A client of the database had an answer, or none.
     Client {
         /// Which client: its pod.

@@ -94,7 +94,7 @@ fn cause(write: &Acknowledged, switches: &[Switch]) -> Cause {
         Cause::Promotion
     } else if rules_end.is_some_and(|end| write.began > end) {
         Cause::Routing
-    } else if write.session == SessionKind::Kept {
+    } else if write.session.is_held() {
         Cause::OpenSession
     } else {
         Cause::Exposure

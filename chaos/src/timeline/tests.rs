@@ -39,6 +39,7 @@ fn said(kind: Kind, at: u64, began: u64, session: SessionKind, outcome: Outcome)
         n: at,
         at: ms(at),
         began: ms(began),
+        opened: Some(ms(began)),
         session,
         outcome,
     };

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Entry, Happening, PRIMARY, ServiceOf};
+use super::{Entry, Happening, ServiceOf};
 use crate::host_time::HostTime;
+use crate::install::PRIMARY;
 use crate::workload::{Kind, Line, SessionKind};
 
 /// How things stand.

@@ -1,4 +1,4 @@
-//! The client's two loops: fresh connections, and a kept session.
+//! The client's loops: fresh connections, and held sessions.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,9 @@ use crate::host_time::HostTime;
 /// One attempt, from the look-up of the name to the answer, takes milliseconds. An attempt that hangs longer than this is given up, so
 /// that a name that leads nowhere for a while is noticed to lead somewhere again.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The session without a time-out is given up after this long all the same: longer than any fault lasts.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Inside a cluster a TCP connection is made within a millisecond, however busy the servers are. One that is not was dropped: a Service
 /// without endpoints answers with ICMP messages, of which the kernel sends one client no more than one a second after the first few.
@@ -84,7 +87,13 @@ pub async fn run(args: WorkloadArgs) -> Result<(), BadStart> {
         lines: AtomicU64::new(0),
     };
     let mut asked_to_end = signal(SignalKind::terminate()).map_err(BadStart::Signal)?;
-    let asking = async { tokio::join!(client.ask_afresh(), client.ask_on_kept()) };
+    let asking = async {
+        tokio::join!(
+            client.ask_afresh(),
+            client.ask_on_held(SessionKind::Kept, ATTEMPT_LIMIT),
+            client.ask_on_held(SessionKind::Patient, PATIENCE)
+        )
+    };
     tokio::select! {
         _ = asked_to_end.recv() => {}
         _ = asking => {}
@@ -107,6 +116,13 @@ struct Client {
     lines: AtomicU64,
 }
 
+/// A session that is held.
+struct Held {
+    began: HostTime,
+    opened: HostTime,
+    session: Session,
+}
+
 impl Client {
     /// One connection an attempt, a new attempt at every beat: one that hangs does not hide that the next would be served.
     async fn ask_afresh(&self) {
@@ -122,47 +138,54 @@ impl Client {
 
     async fn attempt(&self) {
         let began = HostTime::now();
+        let mut opened = None;
         let asked = async {
             let session = Session::open(&self.login, CONNECT_LIMIT).await?;
+            opened = Some(HostTime::now());
             Ok((self.ask(&session).await?, session))
         };
-        match within_limit(asked).await {
+        match within(ATTEMPT_LIMIT, asked).await {
             Ok((outcome, session)) => {
-                self.print(began, SessionKind::Fresh, outcome);
+                self.print(SessionKind::Fresh, began, opened, outcome);
                 session.close().await;
             }
-            Err(error) => self.print(began, SessionKind::Fresh, failed(error)),
+            Err(error) => self.print(SessionKind::Fresh, began, opened, failed(error)),
         }
     }
 
-    /// One session as long as it lasts, then the next.
-    async fn ask_on_kept(&self) {
+    /// One session as long as it lasts, then the next. A statement that takes longer than `limit` ends it.
+    async fn ask_on_held(&self, kind: SessionKind, limit: Duration) {
         let mut pace = self.pace();
-        let mut kept: Option<(HostTime, Session)> = None;
+        let mut held: Option<Held> = None;
         loop {
             pace.tick().await;
-            let opened = match kept.take() {
-                Some(kept) => Some(kept),
-                None => self.open().await,
+            let opened = match held.take() {
+                Some(held) => Some(held),
+                None => self.open(kind).await,
             };
-            let Some((began, session)) = opened else { continue };
-            match within_limit(self.ask(&session)).await {
+            let Some(session) = opened else { continue };
+            let (began, opened) = (session.began, Some(session.opened));
+            match within(limit, self.ask(&session.session)).await {
                 Ok(outcome) => {
-                    self.print(began, SessionKind::Kept, outcome);
-                    kept = Some((began, session));
+                    self.print(kind, began, opened, outcome);
+                    held = Some(session);
                 }
-                Err(error) => self.print(began, SessionKind::Kept, failed(error)),
+                Err(error) => self.print(kind, began, opened, failed(error)),
             }
         }
     }
 
-    /// A session to be kept, with when it was begun.
-    async fn open(&self) -> Option<(HostTime, Session)> {
+    /// A session to be held.
+    async fn open(&self, kind: SessionKind) -> Option<Held> {
         let began = HostTime::now();
-        match within_limit(Session::open(&self.login, CONNECT_LIMIT)).await {
-            Ok(session) => Some((began, session)),
+        match within(ATTEMPT_LIMIT, Session::open(&self.login, CONNECT_LIMIT)).await {
+            Ok(session) => Some(Held {
+                began,
+                opened: HostTime::now(),
+                session,
+            }),
             Err(error) => {
-                self.print(began, SessionKind::Kept, failed(error));
+                self.print(kind, began, None, failed(error));
                 None
             }
         }
@@ -199,13 +222,14 @@ impl Client {
     }
 
     /// Standard output is the pod's log. Nobody to read it is no reason to stop.
-    fn print(&self, began: HostTime, session: SessionKind, outcome: Outcome) {
+    fn print(&self, session: SessionKind, began: HostTime, opened: Option<HostTime>, outcome: Outcome) {
         let mut out = std::io::stdout().lock();
         let line = Line {
             // Numbered under the lock, so that the numbers rise in the log.
             n: self.lines.fetch_add(1, Ordering::Relaxed) + 1,
             at: HostTime::now(),
             began,
+            opened,
             session,
             outcome,
         };
@@ -216,13 +240,13 @@ impl Client {
 }
 
 /// What an attempt over its limit and one that failed say.
-async fn within_limit<T>(attempt: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
-    match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
+async fn within<T>(
+    limit: Duration,
+    attempt: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, attempt).await {
         Ok(ended) => ended.map_err(|error| told(&error)),
-        Err(_elapsed) => Err(format!(
-            "no answer within {}",
-            humantime::format_duration(ATTEMPT_LIMIT)
-        )),
+        Err(_elapsed) => Err(format!("no answer within {}", humantime::format_duration(limit))),
     }
 }
 

@@ -1,0 +1,77 @@
+//! The clients' table: emptied before a recording, read after it; and the one setting of the route that the judge needs.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use kube::{Api, Client};
+use shared::route::PostgresRoute;
+
+use crate::cluster::{self, Error};
+use crate::console::{Console, Keys, servers};
+use crate::ground::Ground;
+use crate::history::Rows;
+use crate::install::{NAMESPACE, PRIMARY, ROLE, ROUTE};
+use crate::timeline::Server;
+
+/// The database of the clients.
+const DATABASE: &str = "app";
+
+/// Makes the table where there is none, empty.
+pub(super) async fn prepare(ground: &Ground, keys: &Keys) -> Result<(), Error> {
+    let servers = servers(&ground.client()).await?;
+    let is_primary = |pod: &k8s_openapi::api::core::v1::Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(ROLE))
+            .is_some_and(|role| role == PRIMARY)
+    };
+    let primary = servers.into_iter().find(|(_, pod)| is_primary(pod));
+    let (primary, _) = primary.ok_or_else(|| Error::NoSuch {
+        what: "a pod labelled primary".to_owned(),
+        hint: "a recording begins on a route with a primary; `chaos install` waits for one".to_owned(),
+    })?;
+    let console = keys.open(ground, &primary, DATABASE).await?;
+    // Dropped, not emptied: a table of an earlier version of this program may have other columns.
+    console
+        .ask(
+            "DROP TABLE IF EXISTS writes; \
+             CREATE TABLE writes (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp()); \
+             ALTER TABLE writes OWNER TO app",
+        )
+        .await
+        .map(drop)
+}
+
+/// The rows that a server holds.
+pub(super) async fn read(ground: &Ground, keys: &Keys, server: &Server) -> Result<Rows, Error> {
+    let console = keys.open(ground, server, DATABASE).await?;
+    let ask = async |sql: &'static str| console.ask(sql).await;
+    Ok(Rows {
+        pod: server.pod.clone(),
+        system: ask("SELECT system_identifier FROM pg_control_system()").await?,
+        timeline: ask("SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int")
+            .await?
+            .parse()
+            .unwrap_or_default(),
+        ids: ranges(&console).await?,
+    })
+}
+
+async fn ranges(console: &Console) -> Result<Vec<RangeInclusive<u64>>, Error> {
+    let rows = console
+        .rows(
+            "SELECT min(id), max(id) FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS island FROM writes) AS rows \
+             GROUP BY island ORDER BY 1",
+        )
+        .await?;
+    let range = |row: &tokio_postgres::SimpleQueryRow| Some(row.get(0)?.parse().ok()?..=row.get(1)?.parse().ok()?);
+    Ok(rows.iter().filter_map(range).collect())
+}
+
+/// The route's `probe.silentAfter`.
+pub(super) async fn silent_after(client: &Client) -> Result<Duration, Error> {
+    let routes: Api<PostgresRoute> = Api::namespaced(client.clone(), NAMESPACE);
+    let route = routes.get(ROUTE).await;
+    let route = route.map_err(cluster::Error::api(format!("show PostgresRoute {ROUTE}")))?;
+    Ok(route.spec.probe.silent_after.0)
+}
