@@ -1,4 +1,4 @@
-//! What a process has from its host: a clock, chance, the way to the servers, and leave to run.
+//! What a process has from its host: a clock, chance, the way to the servers, leave to run, and where traces go.
 //!
 //! It comes in through the door, so that the simulation (`controller/tests/simulation/`) can bring its own and run everything else as
 //! it is.
@@ -11,6 +11,7 @@ use crate::{
     clock::{BootClock, Clock},
     servers::{Network, Servers},
     tasks::{Gate, Open},
+    trace::Tracer,
 };
 
 /// Where random numbers come from. Nothing is decided by them: they spread what would else fall into one instant.
@@ -34,6 +35,8 @@ pub struct Host {
     pub servers: Arc<dyn Servers>,
     /// Leave to run.
     pub gate: Arc<dyn Gate>,
+    /// What begins traces; by default they are not exported.
+    pub tracer: Tracer,
 }
 
 // === impl Host ===
@@ -46,6 +49,7 @@ impl Host {
             chance: Arc::new(TrueChance),
             servers: Arc::new(Network),
             gate: Arc::new(Open),
+            tracer: Tracer::default(),
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod run;
 pub mod servers;
 pub mod sighting;
 pub mod stamp;
+pub mod switch;
 pub mod tasks;
 pub mod telemetry;
+pub mod trace;
 pub mod writer;

@@ -25,7 +25,7 @@ use prometheus_client::{
 };
 use shared::{role::Role, term::Term};
 
-use crate::decide::Verdict;
+use crate::{decide::Verdict, switch::Ended};
 
 /// Upper bounds of the histogram buckets, in seconds: half a millisecond (an answer from the same node) to 16 s (longer than
 /// any time-out here), each twice the one before.
@@ -254,6 +254,9 @@ impl Metrics {
         self.switches.get_or_create(&route_labels(namespace, route)).inc();
     }
 
+    /// A switch came to its end; `trace` tells more about it.
+    pub fn switch_ended(&self, _namespace: &str, _route: &str, _ended: &Ended, _trace: Option<String>) {}
+
     /// A write to the API server came to its end.
     pub fn wrote(&self, action: Write, outcome: WriteOutcome) {
         let labels = WriteLabels {
@@ -376,7 +379,8 @@ impl Write {
 }
 
 impl WriteOutcome {
-    const fn as_str(self) -> &'static str {
+    /// The word as spans and metrics show it.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Conflict => "conflict",

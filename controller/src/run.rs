@@ -75,8 +75,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         admin_address,
         telemetry,
     } = settings;
-    let host = Host::real();
+    let mut host = Host::real();
     let telemetry = telemetry::init(telemetry, Arc::clone(&host.clock))?;
+    host.tracer = telemetry.tracer();
     let outcome = serve(election, namespaces, admin_address, &host).await;
     match &outcome {
         Ok(()) => info!("pgsteer ended"),

@@ -57,6 +57,8 @@ pub struct Sightings {
     pub answer: Option<(Tick, Report)>,
     /// The last time that the WAL receiver was seen to have received more than before.
     pub advance: Option<Advance>,
+    /// Since when the deciding sighting has been worth what it is now.
+    pub since: Option<Tick>,
     /// What had been received at the last sighting that said so.
     received: Option<(Tick, Lsn)>,
 }
@@ -65,6 +67,7 @@ impl Sightings {
     /// Takes a new sighting in.
     pub fn record(&mut self, via: Via, sighting: Sighting) {
         let at = sighting.at;
+        let before = self.evidence();
         if sighting.reply {
             self.replied = Some(at);
         }
@@ -89,6 +92,13 @@ impl Sightings {
             Via::Fresh => self.fresh = Some(sighting),
             Via::Kept => self.kept = Some(sighting),
         }
+        if self.evidence() != before {
+            self.since = Some(at);
+        }
+    }
+
+    fn evidence(&self) -> Option<Evidence> {
+        self.deciding().map(|sighting| sighting.evidence)
     }
 
     /// The sighting that decides: the newest, but a fresh connection's bad news outranks the kept one's good news until a

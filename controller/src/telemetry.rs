@@ -1,8 +1,8 @@
 //! Start-up and end of logs and traces.
 //!
 //! ```text
-//! span or event ──> log filter ──> line, with trace_id and span_id ──> standard error
-//!             └───> export filter ──> bounded queue ──> OTLP over gRPC, if an endpoint is given
+//! event ──> log filter ──> line, with trace_id and span_id ──> standard error
+//! trace::Span, when it ends ──> bounded queue ──> OTLP over gRPC, if an endpoint is given
 //! ```
 //!
 //! A collector that is away, slow or refuses costs spans and nothing else: the queue drops what does not fit, and what
@@ -17,23 +17,21 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
+use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    propagation::TraceContextPropagator,
     trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanProcessor},
 };
-use tracing::{Level, Subscriber, warn};
+use tracing::{Subscriber, warn};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{LevelFilter, Targets},
     fmt::{MakeWriter, format},
     layer::SubscriberExt as _,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-use crate::clock::Clock;
+use crate::{clock::Clock, trace::Tracer};
 
 /// `service.name` of every span.
 const SERVICE: &str = "pgsteer";
@@ -52,9 +50,6 @@ const EXPORT_MAX: Duration = Duration::from_secs(3);
 
 /// How long the last spans may hold up the end of the process.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
-
-/// Libraries whose own spans say nothing about PostgreSQL; and the exporter's, which would be exported and exported again.
-const NOT_EXPORTED: [&str; 6] = ["h2", "hyper", "hyper_util", "opentelemetry", "tonic", "tower"];
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -110,11 +105,10 @@ pub fn init(settings: Settings, clock: Arc<dyn Clock>) -> Result<Telemetry, Erro
         otlp_endpoint,
         instance,
     } = settings;
-    global::set_text_map_propagator(TraceContextPropagator::new());
     let processor = otlp_endpoint.map(processor).transpose()?;
     let provider = processor.map(|processor| provider(processor, instance));
     let colours = io::stderr().is_terminal();
-    subscriber(format, filter, (io::stderr, colours), provider.as_ref(), clock)
+    subscriber(format, filter, (io::stderr, colours), clock)
         .try_init()
         .map_err(Error::Started)?;
     Ok(Telemetry { provider })
@@ -155,25 +149,16 @@ fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
     (writer, colours): (W, bool),
-    provider: Option<&SdkTracerProvider>,
     clock: Arc<dyn Clock>,
 ) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let export = provider.map(|provider| {
-        let libraries = NOT_EXPORTED.map(|library| (library, LevelFilter::OFF));
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer(SERVICE))
-            .with_location(false)
-            .with_threads(false)
-            .with_filter(Targets::new().with_default(Level::INFO).with_targets(libraries))
-    });
-    let (traces, quiet) = (line::Traces::default(), quiet::Quiet::new(clock));
+    let quiet = quiet::Quiet::new(clock);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Text => {
-            let line = line::Line::text(format::Format::default().with_ansi(colours), traces.clone(), quiet);
+            let line = line::Line::text(format::Format::default().with_ansi(colours), quiet);
             lines.with_ansi(colours).event_format(line).boxed()
         }
         LogFormat::Json => {
@@ -183,17 +168,24 @@ where
                 .with_span_list(false);
             lines
                 .fmt_fields(format::JsonFields::new())
-                .event_format(line::Line::json(json, traces.clone(), quiet))
+                .event_format(line::Line::json(json, quiet))
                 .boxed()
         }
     };
     let lines = lines.with_filter(filter);
-    Registry::default().with(export).with(traces).with(lines)
+    Registry::default().with(lines)
 }
 
 // === impl Telemetry ===
 
 impl Telemetry {
+    /// What begins the traces that are exported; without an endpoint there are none.
+    pub fn tracer(&self) -> Tracer {
+        self.provider
+            .as_ref()
+            .map_or_else(Tracer::default, |provider| Tracer::new(provider.tracer(SERVICE)))
+    }
+
     /// Sends the last spans and ends the export. Takes a few seconds at most, whatever the collector does.
     pub async fn shutdown(self) {
         let Some(provider) = self.provider else { return };

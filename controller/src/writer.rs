@@ -4,6 +4,8 @@
 //! still have (nobody wrote it since it was looked at). It carries a stamp, new each time, so that a write always changes the object
 //! and no older request can follow it. See docs/architecture.md, the fence.
 
+mod call;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -11,10 +13,18 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use crate::{
+    clock::Clock,
+    decide::{LedgerExpected, PodKey},
+    election::WritePermit,
+    stamp::{Holder, Stamp},
+};
+use call::call;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    Client, Resource, ResourceExt,
+    api::{GetParams, Patch, PatchParams, PostParams},
+    core::Request,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -24,14 +34,6 @@ use shared::{
     role::Role,
     route::PostgresRoute,
     status::PostgresRouteStatus,
-};
-use tracing::{Instrument, debug_span};
-
-use crate::{
-    clock::Clock,
-    decide::{LedgerExpected, PodKey},
-    election::WritePermit,
-    stamp::{Holder, Stamp},
 };
 
 /// How long one write may take: many times what a healthy API server needs, and well below a lease.
@@ -129,8 +131,7 @@ impl Writer {
             LabelWrite::Remove => metadata["labels"] = json!({ role_label: null }),
             LabelWrite::Set(role) => metadata["labels"] = json!({ role_label: role.as_str() }),
         }
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        self.patch(permit, &api, &pod.name, json!({ "metadata": metadata }))
+        self.patch(permit, namespace, &pod.name, json!({ "metadata": metadata }))
             .await
     }
 
@@ -144,7 +145,6 @@ impl Writer {
         spec: PostgresLedgerSpec,
     ) -> Result<Written<PostgresLedger>, NotSent> {
         let stamp = self.stamp(&permit)?;
-        let api: Api<PostgresLedger> = Api::namespaced(self.client.clone(), namespace);
         let Some(expected) = expected else {
             let metadata = ObjectMeta {
                 name: Some(name.to_owned()),
@@ -152,16 +152,16 @@ impl Writer {
                 annotations: Some(BTreeMap::from([(names::STAMP.to_owned(), stamp.to_string())])),
                 ..ObjectMeta::default()
             };
-            let ledger = PostgresLedger { metadata, spec };
             let params = PostParams {
                 field_manager: Some(names::FIELD_MANAGER.to_owned()),
                 ..PostParams::default()
             };
-            #[expect(clippy::disallowed_methods, reason = "this is the Writer")]
-            return self.send(permit, "create", api.create(&params, &ledger)).await;
+            let ledger = json!(PostgresLedger { metadata, spec }).to_string().into_bytes();
+            let request = requests::<PostgresLedger>(namespace).create(&params, ledger);
+            return self.send(permit, request).await;
         };
         let metadata = precondition(&expected.uid, &expected.resource_version, &stamp);
-        self.patch(permit, &api, name, json!({ "metadata": metadata, "spec": spec }))
+        self.patch(permit, namespace, name, json!({ "metadata": metadata, "spec": spec }))
             .await
     }
 
@@ -171,14 +171,14 @@ impl Writer {
         permit: WritePermit<'_>,
         route: &PostgresRoute,
     ) -> Result<Written<PostgresRoute>, NotSent> {
-        let api: Api<PostgresRoute> = self.api_of(route);
         let metadata = json!({
             "uid": route.metadata.uid,
             "resourceVersion": route.metadata.resource_version,
             "annotations": { names::ACCEPT: null },
         });
-        let name = route.metadata.name.clone().unwrap_or_default();
-        self.patch(permit, &api, &name, json!({ "metadata": metadata })).await
+        let (namespace, name) = (route.namespace().unwrap_or_default(), route.name_any());
+        self.patch(permit, &namespace, &name, json!({ "metadata": metadata }))
+            .await
     }
 
     /// Writes the route's status.
@@ -188,7 +188,6 @@ impl Writer {
         route: &PostgresRoute,
         status: &PostgresRouteStatus,
     ) -> Result<Written<PostgresRoute>, NotSent> {
-        let api: Api<PostgresRoute> = self.api_of(route);
         let mut status = json!(status);
         // A merge patch leaves alone what it does not name: what is no longer there has to be named.
         if let (Some(new), Value::Object(old)) = (status.as_object_mut(), json!(route.status)) {
@@ -200,49 +199,53 @@ impl Writer {
             "metadata": { "uid": route.metadata.uid, "resourceVersion": route.metadata.resource_version },
             "status": status,
         });
-        let (name, params) = (route.metadata.name.clone().unwrap_or_default(), patch_params());
-        let patch = Patch::Merge(&body);
-        #[expect(clippy::disallowed_methods, reason = "this is the Writer")]
-        let request = api.patch_status(&name, &params, &patch);
-        self.send(permit, "status", request).await
+        let requests = requests::<PostgresRoute>(&route.namespace().unwrap_or_default());
+        let request = requests.patch_subresource("status", &route.name_any(), &patch_params(), &Patch::Merge(&body));
+        self.send(permit, request).await
     }
 
-    fn api_of(&self, route: &PostgresRoute) -> Api<PostgresRoute> {
-        Api::namespaced(
-            self.client.clone(),
-            route.metadata.namespace.as_deref().unwrap_or_default(),
-        )
+    /// Reads an object that was not as expected; `None`: it is gone.
+    pub async fn read<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned,
+    {
+        let request = requests::<K>(namespace).get(name, &GetParams::default());
+        match call(&self.client, self.clock.as_ref(), request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn patch<K>(
         &self,
         permit: WritePermit<'_>,
-        api: &Api<K>,
+        namespace: &str,
         name: &str,
         body: Value,
     ) -> Result<Written<K>, NotSent>
     where
-        K: kube::Resource + Clone + DeserializeOwned + fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned,
     {
-        let (params, patch) = (patch_params(), Patch::Merge(&body));
-        #[expect(clippy::disallowed_methods, reason = "this is the Writer")]
-        let request = api.patch(name, &params, &patch);
-        self.send(permit, "patch", request).await
+        let request = requests::<K>(namespace).patch(name, &patch_params(), &Patch::Merge(&body));
+        self.send(permit, request).await
     }
 
     /// Sends one request while the permit lasts, and reads its answer.
     async fn send<K>(
         &self,
         permit: WritePermit<'_>,
-        verb: &'static str,
-        request: impl Future<Output = Result<K, kube::Error>>,
-    ) -> Result<Written<K>, NotSent> {
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Written<K>, NotSent>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned,
+    {
         let remaining = permit.remaining(self.clock.now()).min(WRITE_TIMEOUT);
         if remaining.is_zero() {
             return Err(NotSent::PermitOver);
         }
-        let span = debug_span!("api", verb, "otel.kind" = "client");
-        Ok(match tokio::time::timeout(remaining, request).instrument(span).await {
+        let request = call(&self.client, self.clock.as_ref(), request);
+        Ok(match tokio::time::timeout(remaining, request).await {
             Ok(Ok(object)) => Written::Done(Box::new(object)),
             Ok(Err(kube::Error::Api(status))) => match status.code {
                 409 | 422 => Written::Conflict(status.message),
@@ -254,6 +257,13 @@ impl Writer {
             Err(_elapsed) => Written::Unknown(format!("no answer within {remaining:?}")),
         })
     }
+}
+
+fn requests<K>(namespace: &str) -> Request
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Request::new(K::url_path(&(), Some(namespace)))
 }
 
 fn patch_params() -> PatchParams {

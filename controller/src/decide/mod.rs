@@ -38,6 +38,8 @@ mod tests_person;
 mod tests_silence;
 #[cfg(test)]
 mod tests_stories;
+#[cfg(test)]
+mod tests_switch;
 
 pub use eligible::Ineligible;
 pub use observed::{Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView};

@@ -73,6 +73,33 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What it does, in a word or two, as logs and spans show it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Stamp { .. } => "stamp",
+            Self::StampLedger { .. } => "stamp ledger",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Relabel { .. } => "relabel",
+            Self::SetMark { .. } => "set mark",
+            Self::Grant { .. } => "grant",
+            Self::ClearAccept => "clear accept",
+            Self::StepDown { .. } => "step down",
+        }
+    }
+
+    /// The pod that it is about.
+    pub const fn pod(&self) -> Option<&PodKey> {
+        match self {
+            Self::Stamp { pod, .. }
+            | Self::Withdraw { pod, .. }
+            | Self::Relabel { pod, .. }
+            | Self::Grant { pod, .. } => Some(pod),
+            Self::StampLedger { .. } | Self::SetMark { .. } | Self::ClearAccept | Self::StepDown { .. } => None,
+        }
+    }
+}
+
 /// The ledger that a write expects to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerExpected {

@@ -55,6 +55,7 @@ impl Government {
                             LabelWrite::Set(role) => tended.memory.wrote(&pod.uid, Some(role)),
                         }
                         scope.pods.show(*object, now);
+                        tended.course.wrote(&action, now);
                         report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action, now);
                     }
                     Written::Conflict(reason) => conflict = Some(reason),

@@ -21,6 +21,7 @@ mod probing;
 mod record;
 mod report;
 mod stores;
+mod switching;
 mod tending;
 mod turn;
 
@@ -46,6 +47,7 @@ use crate::{
     metrics::Metrics,
     stamp::Holder,
     tasks::Tasks,
+    trace::Span,
     writer::Writer,
 };
 use credentials::Credentials;
@@ -154,21 +156,46 @@ impl Context {
 pub async fn lead(context: &Arc<Context>, reign: Reign) {
     context.metrics.leads(reign.term);
     context.health.leads(reign.term);
-    info!(term = %reign.term, reign = reign.number, "leading");
     let (lost, number) = (reign.lost.clone(), reign.number);
-    tokio::select! {
+    let accession = accession(context, &reign);
+    let why = tokio::select! {
         biased;
-        () = lost.cancelled() => warn!(reign = number, "the reign is over"),
-        () = govern(context, reign) => {}
-    }
+        () = lost.cancelled() => {
+            let _within = accession.enter();
+            warn!(reign = number, "the reign is over");
+            "lost"
+        }
+        () = govern(context, reign, &accession) => "given up",
+    };
+    let now = context.clock.now();
+    accession.end(now);
+    let end = context.host.tracer.begin("reign over", now, now, &[&accession]);
+    end.say("reign", i64::try_from(number).unwrap_or(i64::MAX))
+        .say("why", why);
+    end.end(context.clock.now());
     context.metrics.follows();
 }
 
-async fn govern(context: &Arc<Context>, reign: Reign) {
+/// The trace of a change of leadership: from the Lease until the leader's first turn.
+fn accession(context: &Context, reign: &Reign) -> Span {
+    let span = context
+        .host
+        .tracer
+        .begin("take over", reign.began, context.clock.now(), &[]);
+    span.say("term", i64::from(reign.term.0))
+        .say("reign", i64::try_from(reign.number).unwrap_or(i64::MAX))
+        .say("holder", reign.holder.clone());
+    let _within = span.enter();
+    info!(term = %reign.term, reign = reign.number, "leading");
+    span.clone()
+}
+
+async fn govern(context: &Arc<Context>, reign: Reign, accession: &Span) {
     let gate = &context.host.gate;
     let mut watches = Tasks::new(gate);
     let due = Arc::new(Due::default());
     let stores = Arc::new(Stores::follow(&context.client, &context.namespaces, &due, &mut watches));
+    let filling = accession.child("fill stores", context.clock.now());
     tokio::select! {
         biased;
         ready = wait_beating(context, stores.ready()) => {
@@ -179,11 +206,16 @@ async fn govern(context: &Arc<Context>, reign: Reign) {
         }
         () = context.stop.cancelled() => return,
     }
+    filling.end(context.clock.now());
     let Some(holder) = Holder::of_identity(&reign.holder) else {
         error!(identity = reign.holder, "the identity carries no holder");
         return;
     };
-    if !fence::outrank(context, &stores).await {
+    let fence = accession.child("fence", context.clock.now());
+    let outranks = fence.around(fence::outrank(context, &stores)).await;
+    fence.end(context.clock.now());
+    if !outranks {
+        fence.fail("somebody has a higher claim");
         context.election.step_down(StepDown::Zombie, ZOMBIE_PAUSE).await;
         return;
     }
@@ -206,8 +238,10 @@ async fn govern(context: &Arc<Context>, reign: Reign) {
         turns: Tasks::new(gate),
         reports: Tasks::new(gate),
         owners: owners::Owners::new(gate),
+        accession: accession.clone(),
     };
     context.health.synced(reign.term);
+    accession.end(context.clock.now());
     government.run(seen, &mut watches).await;
 }
 
@@ -245,6 +279,8 @@ struct Government {
     turns: Tasks<turn::Done>,
     reports: Tasks<report::Reported>,
     owners: owners::Owners,
+    /// The change of leadership that the reign began with.
+    accession: Span,
 }
 
 impl Government {

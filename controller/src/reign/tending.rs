@@ -25,6 +25,7 @@ use super::{
     record::{Notice, Outcome, Told},
     report::{self, Reported},
     stores::{SERVICE_OF_SLICE, Scope},
+    switching::Teller,
     turn,
 };
 use crate::{
@@ -34,6 +35,8 @@ use crate::{
     metrics::RouteState,
     sighting::Sightings,
     stamp::StampState,
+    switch::Course,
+    trace::Span,
 };
 
 /// What the reign keeps of one route.
@@ -66,6 +69,9 @@ pub(crate) struct Tended {
     pub(super) refused: Option<String>,
     /// What the last turn said, to say only what is new.
     pub(super) last_verdict: Option<Verdict>,
+    /// Where a change of the primary stands, and its span.
+    pub(super) course: Course,
+    pub(super) switch: Span,
 }
 
 impl Tended {
@@ -87,6 +93,8 @@ impl Tended {
             told_of_word: Vec::new(),
             refused: None,
             last_verdict: None,
+            course: Course::default(),
+            switch: Span::default(),
         }
     }
 
@@ -252,6 +260,14 @@ impl Government {
         self.tell_of_word(key, scene, &plan);
         let Some(tended) = self.routes.get_mut(key) else { return };
         tended.wake_at = plan.wake_at;
+        let teller = Teller {
+            tracer: &self.context.host.tracer,
+            metrics: &self.context.metrics,
+            clock: self.context.clock.as_ref(),
+            reign: &self.accession,
+        };
+        teller.turn(key, tended, observed, &plan);
+        let _within = tended.switch.enter();
         if tended.last_verdict != Some(plan.verdict) {
             info!(route = %key, verdict = plan.verdict.as_str(), actions = plan.actions.len(), "decided");
             tended.last_verdict = Some(plan.verdict);
@@ -298,9 +314,9 @@ impl Government {
             ledger,
             now: Time(self.context.clock.wall()),
         };
-        let span = tracing::info_span!("turn", route = %key, term = term.0, verdict = plan.verdict.as_str(), actions = plan.actions.len());
-        let work = turn::carry_out(Arc::clone(&self.context), key.clone(), place, plan.actions);
-        self.turns.spawn(tracing::Instrument::instrument(work, span));
+        let switch = tended.switch.clone();
+        let work = turn::carry_out(Arc::clone(&self.context), key.clone(), place, plan.actions, switch);
+        self.turns.spawn(work);
     }
 
     /// A route that cannot be served as it is written: nobody is probed, nothing is written but its status.

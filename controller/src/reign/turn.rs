@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use shared::ledger::PostgresLedger;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{info, warn};
 
 use super::{Context, RouteKey};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     decide::Action,
     election::permit,
     metrics::{Write, WriteOutcome},
+    trace::{Span, millis},
     writer::{LabelWrite, NotSent, Written},
 };
 
@@ -34,21 +34,26 @@ pub(crate) struct Done {
     pub(crate) ledger: Option<PostgresLedger>,
 }
 
-/// Carries a plan's actions out, side by side.
-pub(crate) async fn carry_out(context: Arc<Context>, route: RouteKey, place: Place, actions: Vec<Action>) -> Done {
+/// Carries a plan's actions out, side by side, as parts of a switch's span if there is one.
+pub(crate) async fn carry_out(
+    context: Arc<Context>,
+    route: RouteKey,
+    place: Place,
+    actions: Vec<Action>,
+    switch: Span,
+) -> Done {
     let began = context.clock.now();
     let effects: Vec<(Action, Effect)> = stream::iter(actions)
         .map(|action| {
-            let (context, place) = (&context, &place);
+            let (context, place, switch) = (&context, &place, &switch);
             async move {
-                let span = info_span!(
-                    "write",
-                    otel.name = name_of(&action),
-                    action = name_of(&action),
-                    pod = pod_of(&action)
-                );
-                let effect = one(context, place, &action).instrument(span).await?;
-                Some((action, effect))
+                let span = switch.child(action.name(), context.clock.now());
+                if let Some(pod) = pod_name(&action) {
+                    span.say("pod", pod.to_owned());
+                }
+                let effect = span.around(one(context, place, &action)).await;
+                span.end(context.clock.now());
+                Some((action, effect?))
             }
         })
         .buffer_unordered(WRITES_AT_ONCE)
@@ -62,28 +67,32 @@ pub(crate) async fn carry_out(context: Arc<Context>, route: RouteKey, place: Pla
         pods: BTreeMap::new(),
         ledger: None,
     };
-    look_again(&context, &place, &mut done).await;
+    switch.around(look_again(&context, &place, &mut done)).await;
     done
 }
 
 /// One action: // permit (leadership), // apply (client and permit).
 async fn one(context: &Context, place: &Place, action: &Action) -> Option<Effect> {
     // permit (leadership)
+    let asked = context.clock.now();
+    let span = Span::current().child("permit", asked);
     let leadership = context.election.leadership.borrow().clone();
-    let permit = match permit(&leadership, context.clock.now()) {
+    let permit = match permit(&leadership, asked) {
         Ok(permit) => permit,
         Err(error) => {
-            context.metrics.wrote(kind_of(action), WriteOutcome::NotSent);
-            info!(%error, action = name_of(action), "not written");
+            span.fail(error.to_string());
+            not_sent(context, action, &error);
             return None;
         }
     };
+    span.say("term", i64::from(permit.term().0))
+        .say("remaining_ms", millis(permit.remaining(asked)));
+    span.end(context.clock.now());
     // apply (client and permit)
     let effect = match apply(&context.writer, permit, place, action).await {
         Ok(effect) => effect,
         Err(error @ (NotSent::PermitOver | NotSent::Identity(_))) => {
-            context.metrics.wrote(kind_of(action), WriteOutcome::NotSent);
-            info!(%error, action = name_of(action), "not written");
+            not_sent(context, action, &error);
             return None;
         }
     };
@@ -91,12 +100,19 @@ async fn one(context: &Context, place: &Place, action: &Action) -> Option<Effect
     Some(effect)
 }
 
+/// A write that did not go out.
+fn not_sent(context: &Context, action: &Action, error: &dyn std::error::Error) {
+    context.metrics.wrote(kind_of(action), WriteOutcome::NotSent);
+    Span::current().fail(error.to_string());
+    info!(%error, action = action.name(), "not written");
+}
+
 /// Logs and counts one write.
 fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
     let (route, name, pod) = (
         format!("{}/{}", place.namespace, place.name),
-        name_of(action),
-        pod_of(action),
+        action.name(),
+        pod_name(action),
     );
     let outcome = match effect {
         Effect::Pod { written, .. } => outcome(written),
@@ -108,6 +124,11 @@ fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
         }
     };
     context.metrics.wrote(kind_of(action), outcome.0);
+    let span = Span::current();
+    span.say("outcome", outcome.0.as_str());
+    if outcome.0 != WriteOutcome::Done {
+        span.fail(outcome.1);
+    }
     match outcome {
         (WriteOutcome::Done, _) => match effect {
             Effect::Pod {
@@ -149,8 +170,7 @@ fn outcome<K>(written: &Written<K>) -> (WriteOutcome, &str) {
 
 /// Reads the objects that were not as expected.
 async fn look_again(context: &Context, place: &Place, done: &mut Done) {
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &place.namespace);
-    let ledgers: Api<PostgresLedger> = Api::namespaced(context.client.clone(), &place.namespace);
+    let namespace = &place.namespace;
     for (_, effect) in &done.effects {
         match effect {
             Effect::Pod {
@@ -158,7 +178,8 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
                 written: Written::Conflict(_) | Written::Unknown(_),
                 ..
             } => {
-                let read = tokio::time::timeout(super::READ_TIMEOUT, pods.get_opt(&pod.name)).await;
+                let read =
+                    tokio::time::timeout(super::READ_TIMEOUT, context.writer.read::<Pod>(namespace, &pod.name)).await;
                 if let Ok(Ok(found)) = read {
                     done.pods.insert(pod.uid.clone(), found);
                 }
@@ -167,7 +188,11 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
                 written: Written::Conflict(_) | Written::Gone | Written::Unknown(_),
                 ..
             } => {
-                let read = tokio::time::timeout(super::READ_TIMEOUT, ledgers.get_opt(&place.name)).await;
+                let read = tokio::time::timeout(
+                    super::READ_TIMEOUT,
+                    context.writer.read::<PostgresLedger>(namespace, &place.name),
+                )
+                .await;
                 if let Ok(Ok(found)) = read {
                     done.ledger = found;
                 }
@@ -189,25 +214,6 @@ const fn kind_of(action: &Action) -> Write {
     }
 }
 
-const fn name_of(action: &Action) -> &'static str {
-    match action {
-        Action::Stamp { .. } => "stamp",
-        Action::StampLedger { .. } => "stamp ledger",
-        Action::Withdraw { .. } => "withdraw",
-        Action::Relabel { .. } => "relabel",
-        Action::SetMark { .. } => "set mark",
-        Action::Grant { .. } => "grant",
-        Action::ClearAccept => "clear accept",
-        Action::StepDown { .. } => "step down",
-    }
-}
-
-fn pod_of(action: &Action) -> Option<&str> {
-    match action {
-        Action::Stamp { pod, .. }
-        | Action::Withdraw { pod, .. }
-        | Action::Relabel { pod, .. }
-        | Action::Grant { pod, .. } => Some(&pod.name),
-        Action::StampLedger { .. } | Action::SetMark { .. } | Action::ClearAccept | Action::StepDown { .. } => None,
-    }
+fn pod_name(action: &Action) -> Option<&str> {
+    action.pod().map(|pod| pod.name.as_str())
 }

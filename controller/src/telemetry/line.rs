@@ -1,46 +1,15 @@
 //! A log line that names the trace that it belongs to.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::fmt;
 
-use super::quiet::Quiet;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
-use tracing::{Dispatch, Event, Subscriber, dispatcher::WeakDispatch};
-use tracing_opentelemetry::get_otel_context;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    Layer,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     registry::LookupSpan,
 };
 
-/// Finds the trace of a span. As a layer it learns which subscriber it is part of; a clone of it is what a line asks.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Traces(Arc<OnceLock<WeakDispatch>>);
-
-impl<S: Subscriber> Layer<S> for Traces {
-    fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        // A layer is part of one subscriber for good, so the first is the only one.
-        self.0.get_or_init(|| dispatch.downgrade());
-    }
-}
-
-impl Traces {
-    /// The innermost span around the event that is exported.
-    fn around<S, N>(&self, context: &FmtContext<'_, S, N>) -> Option<SpanContext>
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-        N: for<'a> FormatFields<'a> + 'static,
-    {
-        let dispatch = self.0.get()?.upgrade()?;
-        let spans = context.event_scope()?;
-        spans
-            .filter_map(|span| get_otel_context(&span.id(), &dispatch))
-            .map(|context| context.span().span_context().clone())
-            .find(|trace| trace.is_valid() && trace.is_sampled())
-    }
-}
+use super::quiet::Quiet;
+use crate::trace::Span;
 
 /// How the ids are put into a line.
 #[derive(Debug)]
@@ -55,27 +24,24 @@ enum Notation {
 #[derive(Debug)]
 pub(super) struct Line<F> {
     inner: F,
-    traces: Traces,
     quiet: Quiet,
     notation: Notation,
 }
 
 impl<F> Line<F> {
     /// `inner` writes text.
-    pub(super) const fn text(inner: F, traces: Traces, quiet: Quiet) -> Self {
+    pub(super) const fn text(inner: F, quiet: Quiet) -> Self {
         Self {
             inner,
-            traces,
             quiet,
             notation: Notation::Text,
         }
     }
 
     /// `inner` writes one JSON object.
-    pub(super) const fn json(inner: F, traces: Traces, quiet: Quiet) -> Self {
+    pub(super) const fn json(inner: F, quiet: Quiet) -> Self {
         Self {
             inner,
-            traces,
             quiet,
             notation: Notation::Json,
         }
@@ -95,14 +61,15 @@ where
         let mut line = String::new();
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         let line = line.trim_end();
-        match (self.traces.around(context), &self.notation) {
+        let span = Span::current();
+        match (span.trace_id(), &self.notation) {
             (None, _) => writeln!(out, "{line}"),
-            (Some(trace), Notation::Text) => {
-                writeln!(out, "{line} trace_id={} span_id={}", trace.trace_id(), trace.span_id())
+            (Some(trace_id), Notation::Text) => {
+                writeln!(out, "{line} trace_id={trace_id} span_id={}", span.span_id())
             }
-            (Some(trace), Notation::Json) => {
+            (Some(trace_id), Notation::Json) => {
                 let open = line.strip_suffix('}').ok_or(fmt::Error)?;
-                let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
+                let span_id = span.span_id();
                 writeln!(out, r#"{open},"trace_id":"{trace_id}","span_id":"{span_id}"}}"#)
             }
         }

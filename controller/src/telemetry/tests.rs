@@ -14,7 +14,7 @@ use tokio::{
 use tracing::{error, info, info_span};
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, Tick};
 
 /// Keeps what is written or exported, for the test to read.
 #[derive(Debug, Clone)]
@@ -52,35 +52,46 @@ impl Exporter for Kept<SpanData> {
 }
 
 /// Runs `work` with everything real but the exporter: the lines that it logged, and the spans that it exported.
-fn record(format: LogFormat, work: impl FnOnce()) -> (Vec<String>, Vec<SpanData>) {
+fn record(format: LogFormat, work: impl FnOnce(&Tracer)) -> (Vec<String>, Vec<SpanData>) {
     let spans = Kept::<SpanData>::new();
     let processor = opentelemetry_sdk::trace::SimpleSpanProcessor::new(spans.clone());
-    let provider = provider(processor, "pod_0000002a".to_owned());
-    (lines(format, Some(&provider), &Arc::default(), work), spans.all())
+    let telemetry = telemetry(provider(processor, "pod_0000002a".to_owned()));
+    let lines = lines(format, &Arc::default(), || work(&telemetry.tracer()));
+    (lines, spans.all())
 }
 
-fn lines(
-    format: LogFormat,
-    provider: Option<&SdkTracerProvider>,
-    clock: &Arc<ManualClock>,
-    work: impl FnOnce(),
-) -> Vec<String> {
+fn telemetry(provider: SdkTracerProvider) -> Telemetry {
+    Telemetry {
+        provider: Some(provider),
+    }
+}
+
+fn second(count: u64) -> Tick {
+    Tick::from_nanos(count * 1_000_000_000)
+}
+
+fn lines(format: LogFormat, clock: &Arc<ManualClock>, work: impl FnOnce()) -> Vec<String> {
     let written = Kept::<u8>::new();
     let writer = written.clone();
     let writer = move || writer.clone();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
-    let subscriber = subscriber(format, EnvFilter::new("info"), (writer, false), provider, clock);
+    let subscriber = subscriber(format, EnvFilter::new("info"), (writer, false), clock);
     tracing::subscriber::with_default(subscriber, work);
     let text = String::from_utf8(written.all()).unwrap();
     text.lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn a_line_names_the_exported_span_that_it_was_logged_in() {
+fn a_line_names_the_span_that_it_was_logged_for_and_no_other_line_names_one() {
     for format in [LogFormat::Text, LogFormat::Json] {
-        let (lines, spans) = record(format, || {
-            info_span!("turn", route = "pg/ha").in_scope(|| info!(pod = "node1", "role label set"));
+        let (lines, spans) = record(format, |tracer| {
+            let switch = tracer.begin("switch", second(1), second(2), &[]);
+            {
+                let _within = switch.enter();
+                info!(route = "pg/ha", pod = "node1", "role label set");
+            }
             info!("outside");
+            let _library = info_span!(target: "tower::buffer", "worker").entered();
         });
         let [span] = &spans[..] else { panic!("{spans:?}") };
         let (trace_id, span_id) = (
@@ -103,8 +114,10 @@ fn a_line_names_the_exported_span_that_it_was_logged_in() {
 
 #[test]
 fn a_json_line_is_one_object_with_the_ids_beside_the_fields() {
-    let (lines, spans) = record(LogFormat::Json, || {
-        info_span!("turn").in_scope(|| info!(pod = "node1", "role label set"));
+    let (lines, spans) = record(LogFormat::Json, |tracer| {
+        let switch = tracer.begin("switch", second(1), second(1), &[]);
+        let _within = switch.enter();
+        info!(pod = "node1", "role label set");
     });
     let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
     assert_eq!(line["message"], "role label set");
@@ -114,24 +127,50 @@ fn a_json_line_is_one_object_with_the_ids_beside_the_fields() {
 }
 
 #[test]
-fn a_line_in_a_span_that_is_not_exported_names_the_one_around_it() {
-    let (lines, spans) = record(LogFormat::Text, || {
-        let _turn = info_span!("turn").entered();
-        let _library = info_span!(target: "tower::buffer", "worker").entered();
-        info!("sent");
+fn spans_have_the_times_that_they_are_given_and_the_parents_that_they_are_parts_of() {
+    let (_, spans) = record(LogFormat::Text, |tracer| {
+        let reign = tracer.begin("take over", second(1), second(1), &[]);
+        let switch = tracer.begin("switch", second(10), second(14), &[&reign]);
+        let write = switch.child("withdraw", second(11));
+        write.request("PATCH pods".to_owned(), second(12)).end(second(13));
+        write.end(second(15));
+        switch.end(second(20));
+        // Nothing after its end is told.
+        switch.end(second(30));
+        reign.end(second(2));
     });
-    assert_eq!(spans.iter().map(|span| &*span.name).collect::<Vec<_>>(), ["turn"]);
-    assert!(
-        lines[0].ends_with(&format!("span_id={}", spans[0].span_context.span_id())),
-        "{}",
-        lines[0]
-    );
+    let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+    let (switch, write, request) = (named("switch"), named("withdraw"), named("PATCH pods"));
+    assert_eq!(spans.len(), 4);
+    let parents = [switch, write, request].map(|span| span.parent_span_id);
+    let ids = [switch, write].map(|span| span.span_context.span_id());
+    assert_eq!(parents, [opentelemetry::SpanId::INVALID, ids[0], ids[1]]);
+    let after = |span: &SpanData| {
+        let since = |time: std::time::SystemTime| time.duration_since(switch.start_time).unwrap().as_secs();
+        (since(span.start_time), since(span.end_time))
+    };
+    assert_eq!([switch, write, request].map(after), [(0, 10), (1, 5), (2, 3)]);
+    let linked = switch.links.iter().map(|link| link.span_context.trace_id());
+    assert!(linked.eq([named("take over").span_context.trace_id()]));
+}
+
+#[test]
+fn a_span_is_handed_on_in_the_headers_of_a_request_and_none_is_not() {
+    let mut headers = http::HeaderMap::new();
+    crate::trace::Span::default().hand_on(&mut headers);
+    assert!(headers.is_empty(), "{headers:?}");
+    let (_, spans) = record(LogFormat::Text, |tracer| {
+        tracer.begin("switch", second(1), second(1), &[]).hand_on(&mut headers);
+    });
+    let context = &spans[0].span_context;
+    let expected = format!("00-{}-{}-01", context.trace_id(), context.span_id());
+    assert_eq!(headers.get("traceparent").unwrap(), expected.as_str());
 }
 
 #[test]
 fn a_librarys_complaints_are_logged_once_a_minute_and_others_always() {
     let clock = Arc::new(ManualClock::default());
-    let lines = lines(LogFormat::Text, None, &clock, || {
+    let lines = lines(LogFormat::Text, &clock, || {
         for second in 0..90 {
             error!(target: "opentelemetry_sdk", second, "export failed");
             error!(target: "kube_client::client::builder", second, "request failed");
@@ -151,16 +190,11 @@ fn a_librarys_complaints_are_logged_once_a_minute_and_others_always() {
 async fn spans_go_out_to_the_collector_with_the_name_of_the_process() {
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
-    let provider = provider(processor(endpoint).unwrap(), "pod_0000002a".to_owned());
-    let clock: Arc<dyn Clock> = Arc::new(crate::clock::BootClock);
-    let export = subscriber(
-        LogFormat::Text,
-        EnvFilter::new("off"),
-        (io::sink, false),
-        Some(&provider),
-        clock,
-    );
-    tracing::subscriber::with_default(export, || info_span!("switch").in_scope(|| ()));
+    let telemetry = telemetry(provider(processor(endpoint).unwrap(), "pod_0000002a".to_owned()));
+    telemetry
+        .tracer()
+        .begin("switch", second(1), second(1), &[])
+        .end(second(2));
     // As much of HTTP/2 as a client needs to send its first request: the server's empty SETTINGS.
     let (mut stream, _) = collector.accept().await.unwrap();
     stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
@@ -178,31 +212,40 @@ async fn spans_go_out_to_the_collector_with_the_name_of_the_process() {
     }
 }
 
+/// Exports many times what the queue holds to `address`, where nobody takes it, and ends: how long that took.
+async fn export_in_vain(address: std::net::SocketAddr) -> Duration {
+    let telemetry = telemetry(provider(
+        processor(format!("http://{address}")).unwrap(),
+        "pod_0000002a".to_owned(),
+    ));
+    let clock = crate::clock::BootClock;
+    let began = clock.now();
+    let tracer = telemetry.tracer();
+    for _ in 0..10 * QUEUE_SPANS_MAX {
+        tracer.begin("switch", began, began, &[]).end(began);
+    }
+    telemetry.shutdown().await;
+    clock.now().since(began)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_holds_up_neither_the_work_nor_the_end() {
+async fn a_collector_that_is_away_silent_or_talks_nonsense_holds_up_neither_the_work_nor_the_end() {
     // Bound and never accepted from: connections are taken by the kernel and nothing ever answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    let provider = provider(processor(endpoint).unwrap(), "pod_0000002a".to_owned());
-    let clock = Arc::new(crate::clock::BootClock);
-    let began = clock.now();
-    let export = subscriber(
-        LogFormat::Text,
-        EnvFilter::new("off"),
-        (io::sink, false),
-        Some(&provider),
-        Arc::clone(&clock) as Arc<dyn Clock>,
-    );
-    tracing::subscriber::with_default(export, || {
-        for _ in 0..10 * QUEUE_SPANS_MAX {
-            info_span!("turn").in_scope(|| ());
+    let away = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let nonsense = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = nonsense.local_addr().unwrap();
+    let mut answering = tokio::task::JoinSet::new();
+    answering.spawn(async move {
+        while let Ok((mut stream, _)) = nonsense.accept().await {
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.ok();
         }
     });
-    Telemetry {
-        provider: Some(provider),
+    for address in [silent.local_addr().unwrap(), away, address] {
+        let took = export_in_vain(address).await;
+        assert!(took < EXPORT_MAX * 2 + FLUSH_MAX, "{address}: {took:?}");
     }
-    .shutdown()
-    .await;
-    let took = clock.now().since(began);
-    assert!(took < EXPORT_MAX * 2 + FLUSH_MAX, "{took:?}");
 }
