@@ -25,10 +25,9 @@ use k8s_openapi::{
         core::v1::{Namespace, Pod},
         events::v1::Event,
     },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, CustomResourceExt as _, Resource, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -311,15 +310,7 @@ async fn a_persons_word_reaches_the_leader_and_comes_back() {
     let bare = ApiServer::new(client.clone(), "default".to_owned());
     let error = bare.routes(None).await.unwrap_err();
     assert!(matches!(error, AskError::NotInstalled), "{error}");
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in [PostgresRoute::crd(), PostgresLedger::crd()] {
-        definitions.create(&PostParams::default(), &definition).await.unwrap();
-    }
-    wait_for("both kinds to be served", LIMIT, async || {
-        bare.routes(None).await.map_err(|error| error.to_string())
-    })
-    .await
-    .unwrap();
+    control_plane.define_resources().await.unwrap();
     let scene = async |name: &str| Scene::new(&client, name).await;
     a_word_that_the_leader_carries_out_is_done(scene("done").await).await;
     a_word_that_the_leader_refuses_is_taken_back_with_its_reason(scene("refused").await).await;

@@ -8,14 +8,13 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "here the test is the user who writes objects")]
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
-use chaos::{cluster::ControlPlane, wait::wait_for};
+use chaos::cluster::ControlPlane;
 use controller::cli::crd::Kind;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{DynamicObject, PostParams},
     core::{ApiResource, DynamicObject as Untyped},
 };
 use serde_json::{Value, json};
@@ -23,9 +22,6 @@ use shared::{
     ledger::PostgresLedger,
     route::{PostgresRoute, TlsMode},
 };
-
-/// A new kind is served within a second on an idle host.
-const LIMIT: Duration = Duration::from_secs(30);
 
 const FILES: [(Kind, &str); 2] = [
     (Kind::Routes, "pgsteer.io_postgresroutes.yaml"),
@@ -56,37 +52,14 @@ async fn an_api_server_takes_what_is_right_and_refuses_what_is_not() {
         .await
         .unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
     let client = control_plane.client();
-    define(&client).await;
+    control_plane
+        .define_resources()
+        .await
+        .unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
     what_is_left_out_is_filled_in(&client).await;
     what_is_right_is_taken(&client).await;
     what_is_wrong_is_refused_with_its_reason(&client).await;
     a_ledger_keeps_what_it_is_given(&client).await;
-}
-
-async fn define(client: &Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for (kind, _) in FILES {
-        let definition = kind.definition();
-        let name = definition.metadata.name.clone().unwrap();
-        let apply = PatchParams::apply("test");
-        definitions
-            .patch(&name, &apply, &Patch::Apply(&definition))
-            .await
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let served = wait_for("the kind to be served", LIMIT, || async {
-            let definition = definitions.get(&name).await.map_err(|error| error.to_string())?;
-            let conditions = definition.status.unwrap_or_default().conditions.unwrap_or_default();
-            let holds = |type_: &str, status: &str| conditions.iter().any(|c| c.type_ == type_ && c.status == status);
-            // A schema that is not structural is served, and prunes nothing.
-            assert!(!holds("NonStructuralSchema", "True"), "{name}: {conditions:?}");
-            if holds("Established", "True") {
-                Ok(())
-            } else {
-                Err(format!("{name}: {conditions:?}"))
-            }
-        });
-        served.await.unwrap();
-    }
 }
 
 /// What every route must say.

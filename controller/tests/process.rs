@@ -5,7 +5,6 @@
     clippy::panic,
     reason = "a test says what went wrong by failing there"
 )]
-#![expect(clippy::disallowed_methods, reason = "here the test is the user who writes objects")]
 
 use std::{
     fs::{self, File},
@@ -20,14 +19,8 @@ use chaos::{
     postgres::{Server, Setup},
     wait::wait_for,
 };
-use controller::cli::crd::Kind;
-use k8s_openapi::{
-    api::coordination::v1::Lease, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::{
@@ -138,18 +131,6 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-async fn define(client: &Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for kind in [Kind::Routes, Kind::Ledgers] {
-        let definition = kind.definition();
-        let name = definition.metadata.name.clone().unwrap();
-        definitions
-            .patch(&name, &PatchParams::apply("test"), &Patch::Apply(&definition))
-            .await
-            .unwrap();
-    }
-}
-
 async fn holder(client: &Client) -> Option<String> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), "default");
     let lease = leases.get_opt("pgsteer").await.unwrap()?;
@@ -163,7 +144,7 @@ async fn one_leads_one_follows_and_the_end_of_one_is_the_turn_of_the_other() {
         .await
         .unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
     let client = control_plane.client();
-    define(&client).await;
+    control_plane.define_resources().await.unwrap();
     let start = |pod| Controller::start(directory.path(), &control_plane.kubeconfig(), pod, &[]);
 
     let mut first = start("first");
@@ -195,7 +176,7 @@ async fn an_api_server_that_is_away_at_start_is_waited_for() {
     let kubeconfig = directory.path().join("away.kubeconfig");
     let text = fs::read_to_string(control_plane.kubeconfig()).unwrap();
     fs::write(&kubeconfig, text.replace(&server, &gap.to_string())).unwrap();
-    define(&control_plane.client()).await;
+    control_plane.define_resources().await.unwrap();
 
     let mut controller = Controller::start(directory.path(), &kubeconfig, "early", &[]);
     controller.said("election attempt failed").await;

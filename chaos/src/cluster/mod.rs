@@ -23,6 +23,7 @@ mod containerfile;
 mod control_plane;
 mod controller_manager;
 mod coredns;
+mod definitions;
 mod down;
 mod error;
 mod etcd;

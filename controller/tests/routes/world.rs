@@ -24,22 +24,19 @@ use controller::{
     metrics::Metrics,
     reign::{Context, lead},
 };
-use k8s_openapi::{
-    api::{
-        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-        core::v1::{Namespace, Pod, Secret, Service},
-        events::v1::Event,
-        rbac::v1::{ClusterRole, ClusterRoleBinding},
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::{Namespace, Pod, Secret, Service},
+    events::v1::Event,
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
 use kube::{
-    Api, Client, Config, CustomResourceExt, Resource, ResourceExt,
+    Api, Client, Config, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use shared::{ledger::PostgresLedger, route::PostgresRoute};
+use shared::route::PostgresRoute;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -62,24 +59,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start(directory: &std::path::Path) -> Self {
         let control_plane = ControlPlane::start(directory).await.unwrap();
-        let crds: Api<CustomResourceDefinition> = Api::all(control_plane.client());
-        for crd in [PostgresRoute::crd(), PostgresLedger::crd()] {
-            crds.create(&PostParams::default(), &crd).await.unwrap();
-            wait_for("the custom resource to be served", LIMIT, async || {
-                let found = crds.get(&crd.name_any()).await.unwrap();
-                let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-                let established = conditions
-                    .iter()
-                    .any(|c| c.type_ == "Established" && c.status == "True");
-                if established {
-                    Ok(())
-                } else {
-                    Err(format!("{} is not established", crd.name_any()))
-                }
-            })
-            .await
-            .unwrap();
-        }
+        control_plane.define_resources().await.unwrap();
         Self {
             control_plane,
             namespaces: AtomicU32::new(0),
