@@ -101,6 +101,9 @@ impl Installation<'_> {
     /// Installs all, and waits until the route is Settled with a primary and a replica. Doing it twice changes nothing. Returns the names
     /// under which the nodes have this project's images.
     pub async fn run(&self) -> Result<Images, Error> {
+        if let Ground::Yours(guest) = self.ground {
+            guest.check_may_install().await?;
+        }
         let images = self.ground.deliver(self.cache, self.project, self.progress).await?;
         let step = self
             .progress

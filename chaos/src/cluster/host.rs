@@ -69,7 +69,7 @@ pub(crate) const PROGRAM_DIRECTORIES: &[&str] = &[
 
 /// The Go release that would build the programs, such as `go1.26.8`.
 pub(crate) async fn go_version() -> Result<String, Error> {
-    let said = Run::new("go")
+    let said = Run::new(go())
         .args(["env", "GOVERSION"])
         .env("GOTOOLCHAIN", "local")
         .run()

@@ -60,12 +60,17 @@ pub(super) async fn namespace(client: &Client, name: &str) -> Result<(), Error> 
         // Who was first decides, so that nothing can come in between a look and the creation.
         Err(kube::Error::Api(status)) if status.is_already_exists() => match owner(client, name).await? {
             Owner::Chaos => Ok(()),
-            Owner::Nobody | Owner::Other => Err(Error::NotOurs {
-                what: format!("namespace {name} exists"),
-                hint: "chaos works only in namespaces that it made; use a cluster without it".to_owned(),
-            }),
+            Owner::Nobody | Owner::Other => Err(taken(name)),
         },
         Err(error) => Err(Error::api(format!("make namespace {name}"))(error)),
+    }
+}
+
+/// A namespace of somebody else's is where ours would be.
+pub(super) fn taken(namespace: &str) -> Error {
+    Error::NotOurs {
+        what: format!("namespace {namespace} exists, and chaos did not make it"),
+        hint: "it is left alone; use a cluster without it".to_owned(),
     }
 }
 

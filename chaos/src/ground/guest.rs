@@ -87,7 +87,7 @@ impl Guest {
         command
     }
 
-    /// Refuses to begin where an earlier run has left something, or somebody else's pgsteer would be in the way.
+    /// Refuses to begin where an earlier run has left something.
     pub async fn check_free(&self) -> Result<(), Error> {
         for namespace in NAMESPACES {
             if claim::owner(&self.client, namespace).await? == claim::Owner::Chaos {
@@ -100,10 +100,20 @@ impl Guest {
         Ok(())
     }
 
+    /// Refuses where somebody else's namespaces or pgsteer are in the way, before anything is made.
+    pub async fn check_may_install(&self) -> Result<(), Error> {
+        self.check_alone().await?;
+        for namespace in NAMESPACES {
+            if claim::owner(&self.client, namespace).await? == claim::Owner::Other {
+                return Err(claim::taken(namespace));
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the namespaces and what is missing of the definitions, and installs the chart. pgsteer serves the example's namespace and
     /// no other: routes of the user's own are none of its business.
     pub async fn install(&self, kubectl: Kubectl<'_>, project: &Path, images: &Images) -> Result<(), Error> {
-        self.check_alone().await?;
         for namespace in NAMESPACES {
             claim::namespace(&self.client, namespace).await?;
         }
