@@ -1,8 +1,33 @@
 //! The judge: what a history shows of the rules that pgsteer promises to keep. Pure, so that a saved file is judged as the run was.
 //!
 //! ```text
-//! History ──> a rule a file ──> Finding (held or broken, with every breach) ──> Verdict
+//! History ──> Facts (who was what, when) ──> a rule a file ──> Finding (held, or every breach) ──> Verdict
 //! ```
+//!
+//! It knows the promises (docs/architecture.md, docs/invariants.md), never the code that is to keep them.
+
+mod endpoints;
+mod exposure;
+mod facts;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod labels;
+mod losses;
+mod outages;
+mod reads;
+mod recorded;
+mod reigns;
+mod roles;
+mod steady;
+#[cfg(test)]
+mod tests;
+mod track;
+mod writes;
+
+pub use facts::{Facts, Strike};
+pub use losses::{Cause, Loss};
+pub use outages::Outage;
+pub use track::Track;
 
 use crate::history::History;
 use crate::host_time::HostTime;
@@ -34,6 +59,10 @@ pub struct Finding {
 pub struct Verdict {
     /// A finding a rule.
     pub findings: Vec<Finding>,
+    /// When new connections through a Service's name were not served.
+    pub outages: Vec<Outage>,
+    /// The acknowledged writes that the last primary does not have.
+    pub losses: Vec<Loss>,
 }
 
 impl Verdict {
@@ -49,6 +78,24 @@ impl Verdict {
 }
 
 /// Judges a history.
-pub fn check(_history: &History) -> Verdict {
-    Verdict { findings: Vec::new() }
+pub fn check(history: &History) -> Verdict {
+    let facts = Facts::of(history);
+    let losses = losses::losses(&facts);
+    Verdict {
+        findings: vec![
+            labels::check(&facts),
+            endpoints::one(&facts),
+            endpoints::none_stale(&facts),
+            exposure::check(&facts),
+            writes::check(&facts),
+            reads::check(&facts),
+            reigns::check(&facts),
+            roles::check(&facts),
+            steady::check(&facts),
+            losses::check(&facts, &losses),
+            recorded::check(&facts),
+        ],
+        outages: outages::outages(&facts),
+        losses,
+    }
 }

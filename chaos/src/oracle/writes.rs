@@ -1,0 +1,68 @@
+//! Writes through the name: only over connections that the name was right to make. A session that was opened before a switch and
+//! outlived it is cut by no Service; what it writes is counted.
+
+use super::facts::RULES_LAG;
+use super::{Breach, Facts, Finding};
+use crate::history::ServiceOf;
+use crate::host_time::HostTime;
+use crate::workload::{Answerer, Kind, Line, Outcome};
+
+pub(super) fn check(facts: &Facts<'_>) -> Finding {
+    let (mut acknowledged, mut stale) = (0, 0);
+    let mut breaches = Vec::new();
+    for line in facts.lines(Kind::Write) {
+        let Outcome::Written { id, by } = &line.outcome else {
+            continue;
+        };
+        acknowledged += 1;
+        match route(facts, ServiceOf::Writes, line, by) {
+            Route::Entitled => {}
+            Route::Outlived => stale += 1,
+            Route::Astray => breaches.push(Breach {
+                at: line.at,
+                seen: format!(
+                    "row {id} written to {} on timeline {}, over a connection begun {} ms earlier, when the write Service did not lead there",
+                    by.address,
+                    by.timeline,
+                    line.at.millis_since(line.began)
+                ),
+            }),
+        }
+    }
+    Finding {
+        rule: "writes-routed-right",
+        text: "no write on a connection to a server that was no endpoint of the write Service within 1.3 s before it was begun",
+        seen: format!(
+            "{acknowledged} acknowledged; {stale} of these over sessions that outlived a switch (stale session)"
+        ),
+        breaches,
+    }
+}
+
+/// What a connection was, measured by the Service's endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// The name led there when it was opened, and did so still when the answer came.
+    Entitled,
+    /// The name led there when it was opened, and no more when the answer came.
+    Outlived,
+    /// The name did not lead there.
+    Astray,
+}
+
+/// What the connection of an answered line was.
+pub(super) fn route(facts: &Facts<'_>, service: ServiceOf, line: &Line, by: &Answerer) -> Route {
+    let opened = line.opened.unwrap_or(line.at);
+    if !facts.entitled(service, &by.address, line.began, opened) {
+        Route::Astray
+    } else if leads_still(facts, service, &by.address, line.at) {
+        Route::Entitled
+    } else {
+        Route::Outlived
+    }
+}
+
+fn leads_still(facts: &Facts<'_>, service: ServiceOf, address: &str, at: HostTime) -> bool {
+    let usable = facts.usable.get(&service);
+    usable.is_some_and(|usable| usable.was(at.before(RULES_LAG), at, |addresses| addresses.contains(address)))
+}
