@@ -13,7 +13,9 @@ mod file;
 
 use serde::{Deserialize, Serialize};
 
-pub use event::{AuditedWrite, Event, Happening, Heard, Mark, PodSeen, RoleEdit, Rows, ServiceOf, Standing, State};
+pub use event::{
+    AuditedWrite, Event, Happening, Heard, Mark, PodSeen, RoleEdit, Rows, ServiceOf, Standing, State, WrittenEndpoints,
+};
 pub use fault::{Part, Phase, Target};
 pub use file::{BadHistory, Writer, read};
 

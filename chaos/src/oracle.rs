@@ -6,6 +6,7 @@
 //!
 //! It knows the promises (docs/architecture.md, docs/invariants.md), never the code that is to keep them.
 
+mod answers;
 mod endpoints;
 mod exposure;
 mod facts;

@@ -178,8 +178,21 @@ pub struct AuditedWrite {
     /// What the request does to the role label: not in it, taken off, or set.
     #[serde(default, skip_serializing_if = "RoleEdit::is_none")]
     pub role: RoleEdit,
+    /// What the request puts into an EndpointSlice of one of the two Services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<WrittenEndpoints>,
     /// The HTTP status of the answer.
     pub code: u16,
+}
+
+/// The ready addresses of an EndpointSlice that somebody writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WrittenEndpoints {
+    /// Whose slice it is.
+    pub service: ServiceOf,
+    /// The addresses.
+    pub ready: BTreeSet<String>,
 }
 
 /// What a request does to a role label.

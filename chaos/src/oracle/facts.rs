@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::answers::Answers;
 use super::track::Track;
 use crate::history::{Happening, History, Mark, Part, Phase, ServiceOf, State, Target};
 use crate::host_time::HostTime;
@@ -79,18 +80,19 @@ impl<'a> Facts<'a> {
             asked: Vec::new(),
             end: history.end(),
         };
+        let answers = Answers::of(history);
         for event in &history.events {
-            facts.take(event.at, &event.what);
+            facts.take(event.at, &event.what, &answers);
         }
         facts
     }
 
-    fn take(&mut self, at: HostTime, what: &'a Happening) {
+    fn take(&mut self, at: HostTime, what: &'a Happening, answers: &Answers<'_>) {
         match what {
             Happening::Pod(seen) => {
                 let pod = self.pods.entry(&seen.uid).or_default();
                 pod.name = &seen.pod;
-                pod.role.push(at, seen.role.as_deref());
+                pod.role.push(answers.of_label(at, seen), seen.role.as_deref());
                 pod.address.push(at, seen.address.as_deref());
                 pod.ready.push(at, seen.is_ready);
             }
@@ -108,6 +110,7 @@ impl<'a> Facts<'a> {
             } => {
                 let set = |addresses: &'a BTreeSet<String>| addresses.iter().map(String::as_str).collect();
                 let usable = if ready.is_empty() { terminating } else { ready };
+                let at = answers.of_endpoints(at, *service, ready);
                 self.ready.entry(*service).or_default().push(at, set(ready));
                 self.usable.entry(*service).or_default().push(at, set(usable));
             }
@@ -147,6 +150,16 @@ impl<'a> Facts<'a> {
         })
     }
 
+    /// The same, or else the pod that ever had it: a slice may be heard of before the pods in it.
+    pub fn pod_of(&self, address: &str, moment: HostTime) -> Option<&Pod<'a>> {
+        let ever = || {
+            self.pods
+                .values()
+                .find(|pod| pod.address.was(moment, self.end, |had| *had == Some(address)))
+        };
+        self.pod_at(address, moment).or_else(ever)
+    }
+
     /// The faults that struck one of these parts.
     pub fn strikes_on(&self, parts: &[Part]) -> impl Iterator<Item = &Strike<'a>> {
         self.strikes
@@ -168,8 +181,17 @@ impl<'a> Facts<'a> {
             let strike = waiting.swap_remove(index);
             since = since.min(strike.from.before(RULES_LAG));
         }
-        let usable = self.usable.get(&service);
-        usable.is_some_and(|usable| usable.was(since, opened, |addresses| addresses.contains(address)))
+        self.was_usable(service, address, since, opened)
+    }
+
+    /// Whether an address was an endpoint at any moment between these two. What was before the first thing heard of is taken to have been
+    /// like that: a recording begins in a steady time.
+    pub(super) fn was_usable(&self, service: ServiceOf, address: &str, from: HostTime, to: HostTime) -> bool {
+        let Some(usable) = self.usable.get(&service) else {
+            return false;
+        };
+        let to = usable.begin().map_or(to, |begin| begin.max(to));
+        usable.was(from, to, |addresses| addresses.contains(address))
     }
 
     /// Whether a fault keeps the rules on a client's node from following the EndpointSlices.

@@ -190,6 +190,7 @@ impl Story {
             from_pod: Some("pgsteer-0".to_owned()),
             stamp: Some(stamp.to_owned()),
             role,
+            endpoints: None,
             code: 200,
         };
         self.add(at, Happening::Write(write));

@@ -13,10 +13,12 @@ impl<T> Default for Track<T> {
 }
 
 impl<T: PartialEq> Track<T> {
-    /// From this moment on it is this. Moments never go back.
+    /// From this moment on it is this. What is said to have been before the last change is taken to have been right after it.
     pub fn push(&mut self, at: HostTime, value: T) {
-        if self.0.last().is_none_or(|(_, last)| *last != value) {
-            self.0.push((at, value));
+        match self.0.last() {
+            Some((_, last)) if *last == value => {}
+            Some((before, _)) => self.0.push((at.max(*before), value)),
+            None => self.0.push((at, value)),
         }
     }
 
@@ -24,6 +26,11 @@ impl<T: PartialEq> Track<T> {
     pub fn at(&self, moment: HostTime) -> Option<&T> {
         let later = self.0.partition_point(|(at, _)| *at <= moment);
         later.checked_sub(1).map(|index| &self.0[index].1)
+    }
+
+    /// When it was first known.
+    pub fn begin(&self) -> Option<HostTime> {
+        self.0.first().map(|(at, _)| *at)
     }
 
     /// What it is at the end.

@@ -4,7 +4,6 @@
 use super::facts::RULES_LAG;
 use super::{Breach, Facts, Finding};
 use crate::history::ServiceOf;
-use crate::host_time::HostTime;
 use crate::workload::{Answerer, Kind, Line, Outcome};
 
 pub(super) fn check(facts: &Facts<'_>) -> Finding {
@@ -55,14 +54,9 @@ pub(super) fn route(facts: &Facts<'_>, service: ServiceOf, line: &Line, by: &Ans
     let opened = line.opened.unwrap_or(line.at);
     if !facts.entitled(service, &by.address, line.began, opened) {
         Route::Astray
-    } else if leads_still(facts, service, &by.address, line.at) {
+    } else if facts.was_usable(service, &by.address, line.at.before(RULES_LAG), line.at) {
         Route::Entitled
     } else {
         Route::Outlived
     }
-}
-
-fn leads_still(facts: &Facts<'_>, service: ServiceOf, address: &str, at: HostTime) -> bool {
-    let usable = facts.usable.get(&service);
-    usable.is_some_and(|usable| usable.was(at.before(RULES_LAG), at, |addresses| addresses.contains(address)))
 }

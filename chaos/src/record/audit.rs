@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Journal;
+use super::{Journal, watch};
 use crate::history::{AuditedWrite, Happening, Heard, RoleEdit};
 use crate::host_time::HostTime;
 use crate::install::{CONTROLLER, NAMESPACE, ROLE, SYSTEM};
@@ -147,6 +147,10 @@ fn write_of(entry: Entry, stamp: impl Fn(i64) -> HostTime) -> Option<(HostTime, 
         Some(Value::String(role)) => RoleEdit::To(role.clone()),
         Some(_) => RoleEdit::Off,
     };
+    let endpoints = (object.resource == "endpointslices")
+        .then(|| serde_json::from_value(request_object.clone()).ok())
+        .flatten()
+        .and_then(|slice| watch::written(&slice));
     let write = AuditedWrite {
         received: stamp(request_received_timestamp.0.as_microsecond()),
         verb,
@@ -161,6 +165,7 @@ fn write_of(entry: Entry, stamp: impl Fn(i64) -> HostTime) -> Option<(HostTime, 
         from_pod: user.extra.remove(POD_NAME).and_then(|names| names.into_iter().next()),
         stamp: text("/metadata/annotations/pgsteer.io~1stamp"),
         role,
+        endpoints,
         code: response_status.map_or(0, |status| status.code),
     };
     Some((stamp(stage_timestamp.0.as_microsecond()), write))
@@ -173,6 +178,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::history::ServiceOf;
+    use crate::install::WRITES;
 
     fn entry(object: &Value, request: &Value) -> Entry {
         let entry = json!({
@@ -204,6 +211,24 @@ mod tests {
         assert_eq!(write.from_pod.as_deref(), Some("pgsteer-0"));
         assert_eq!(write.stamp.as_deref(), Some("3.1.0badcafe"));
         assert_eq!((write.role, write.code), (RoleEdit::Off, 200));
+    }
+
+    #[test]
+    fn what_is_written_into_a_slice_is_told_with_its_service() {
+        let labels = json!({"kubernetes.io/service-name": WRITES});
+        let request = json!({
+            "metadata": {"labels": labels},
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
+                {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+            ],
+        });
+        let object = json!({"resource": "endpointslices", "namespace": NAMESPACE, "name": "w"});
+        let (_, write) = write_of(entry(&object, &request), at).expect("one of the route's slices");
+        let written = write.endpoints.expect("endpoints");
+        assert_eq!(written.service, ServiceOf::Writes);
+        assert_eq!(written.ready.into_iter().collect::<Vec<_>>(), ["10.0.0.1"]);
     }
 
     #[test]

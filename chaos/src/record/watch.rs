@@ -17,7 +17,7 @@ use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
 
 use super::Journal;
-use crate::history::{Happening, Heard, Mark, PodSeen, ServiceOf};
+use crate::history::{Happening, Heard, Mark, PodSeen, ServiceOf, WrittenEndpoints};
 use crate::host_time::HostTime;
 use crate::install::{CONTROLLER, NAMESPACE, PODS, READS, ROLE, ROUTE, SYSTEM, WRITES};
 
@@ -114,6 +114,14 @@ async fn watch_endpoints(client: Client, journal: Journal) {
         }
     })
     .await;
+}
+
+/// What a slice of one of the two Services holds.
+pub(super) fn written(slice: &EndpointSlice) -> Option<WrittenEndpoints> {
+    Some(WrittenEndpoints {
+        service: service_of(slice)?,
+        ready: addresses(slice).ready,
+    })
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ServiceOf> {

@@ -17,6 +17,8 @@ const BAR: f64 = 16.0;
 const TIMES: f64 = 24.0;
 /// A bar narrower than this carries no text.
 const TEXT_MIN: f64 = 34.0;
+/// A fault narrower than this has its text beside it.
+const WIDE: f64 = 220.0;
 /// About this many marks on the axis.
 const TICKS: i64 = 10;
 
@@ -108,7 +110,17 @@ fn draw_bar(svg: &mut String, bar: &Bar, scale: &Scale, top: f64) {
         escaped(&bar.title)
     )
     .ok();
-    if width >= TEXT_MIN && !bar.text.is_empty() {
+    if matches!(bar.class, "fault" | "asked") && width < WIDE {
+        // A moment has no room for its text, and nothing stands beside it.
+        let text = escaped(&bar.text);
+        writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
+            end.max(begin) + 5.0,
+            top + 12.0
+        )
+        .ok();
+    } else if width >= TEXT_MIN && !bar.text.is_empty() {
         // A letter takes about six units; what does not fit is cut off.
         let mut fits = width;
         let text: String = bar

@@ -14,9 +14,12 @@ use crate::workload::{Kind, Line, Outcome, SessionKind};
 /// The picture is divided into so many columns; attempts that fall into one are drawn as one mark.
 const COLUMNS: u64 = 500;
 
+/// More rows of faults than these would hide the rest.
+const FAULTS_MAX: usize = 12;
+
 /// All rows, for a picture between two moments.
 pub(super) fn lanes(facts: &Facts<'_>, from: HostTime, to: HostTime) -> Vec<Lane> {
-    let mut lanes = vec![faults(facts)];
+    let mut lanes = faults(facts);
     let mut pods: Vec<_> = facts.pods.values().filter(|pod| !pod.name.is_empty()).collect();
     pods.sort_by_key(|pod| pod.name);
     for pod in pods {
@@ -55,16 +58,25 @@ pub(super) fn lanes(facts: &Facts<'_>, from: HostTime, to: HostTime) -> Vec<Lane
     lanes
 }
 
-fn faults(facts: &Facts<'_>) -> Lane {
+/// A row a fault, as long as they are few.
+fn faults(facts: &Facts<'_>) -> Vec<Lane> {
     let strikes = facts.strikes.iter().map(|strike| {
-        let text = format!("{}: {}", strike.name, strike.target.name);
-        bar(strike.from, strike.to, "fault", text)
+        let target = bar(strike.from, strike.to, "fault", strike.target.name.clone());
+        (format!("fault: {}", strike.name), target)
     });
     let asked = facts
         .asked
         .iter()
-        .map(|(at, pod)| bar(*at, *at, "asked", format!("{pod} is asked to promote itself")));
-    lane("faults", false, strikes.chain(asked).collect())
+        .map(|(at, pod)| ("promotion".to_owned(), bar(*at, *at, "asked", (*pod).to_owned())));
+    let mut lanes: Vec<Lane> = Vec::new();
+    for (name, bar) in strikes.chain(asked) {
+        let is_full = lanes.len() >= FAULTS_MAX;
+        match lanes.last_mut().filter(|last| last.name == name || is_full) {
+            Some(last) => last.bars.push(bar),
+            None => lanes.push(lane(&name, false, vec![bar])),
+        }
+    }
+    lanes
 }
 
 fn standing(state: &State) -> (&'static str, String) {
@@ -84,7 +96,7 @@ fn endpoints(facts: &Facts<'_>, service: ServiceOf, name: &str, class: &'static 
         let pods: Vec<&str> = span
             .value
             .iter()
-            .map(|address| facts.pod_at(address, span.from).map_or(*address, |pod| pod.name))
+            .map(|address| facts.pod_of(address, span.from).map_or(*address, |pod| pod.name))
             .collect();
         let (class, text) = match pods.len() {
             0 => ("none", "none".to_owned()),

@@ -18,7 +18,7 @@ fn the_page_shows_every_pod_the_outage_and_the_verdict_and_needs_nothing_from_el
         "no writes",
         "refused",
         "takes writes, timeline 2",
-        "struck: a",
+        "fault: struck",
         "write endpoints",
     ] {
         assert!(page.contains(expected), "{expected}");
