@@ -59,7 +59,7 @@ impl Government {
                         report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action, now);
                     }
                     Written::Conflict(reason) => conflict = Some(reason),
-                    Written::Gone => conflict = Some(String::new()),
+                    Written::Gone => conflict = Some(format!("pod {} is gone", pod.name)),
                     Written::Unknown(reason) => {
                         tended.memory.set_unknown(&pod.uid, true);
                         trouble = Some(reason);
@@ -75,15 +75,19 @@ impl Government {
                         scope.ledgers.show(*object, now);
                     }
                     Written::Conflict(reason) => conflict = Some(reason),
-                    Written::Gone => conflict = Some(String::new()),
+                    Written::Gone => conflict = Some("the route's PostgresLedger is gone".to_owned()),
                     Written::Unknown(reason) => {
                         tended.memory.ledger_unknown = true;
                         trouble = Some(reason);
                     }
                     Written::Refused(reason) => trouble = Some(reason),
                 },
-                Effect::Route(Written::Done(object)) => scope.routes.show(*object, now),
-                Effect::Route(_) => conflict = Some(String::new()),
+                Effect::Route(written) => match written {
+                    Written::Done(object) => scope.routes.show(*object, now),
+                    Written::Conflict(reason) => conflict = Some(reason),
+                    Written::Gone => conflict = Some("the route is gone".to_owned()),
+                    Written::Unknown(reason) | Written::Refused(reason) => trouble = Some(reason),
+                },
                 Effect::Outranked(met) => outranked = Some(met),
             }
         }
