@@ -30,6 +30,7 @@ pub use verdict::{Check, Verdict};
 
 use crate::cluster::{self, Cache, Cluster, Progress, State, Target, Yours};
 use crate::ground::{Ground, Guest};
+use crate::install::example::TWO_DEPLOYMENTS;
 use crate::install::{self, Installation};
 use crate::table::Screen;
 use crate::wait::TimedOut;
@@ -149,6 +150,7 @@ async fn installed_and_played(
 ) -> Result<Verdict, Error> {
     let installation = Installation {
         ground,
+        example: TWO_DEPLOYMENTS,
         cache,
         project: &options.project,
         progress,
@@ -182,7 +184,7 @@ impl Error {
         Self::Missed {
             act: act.to_owned(),
             missing,
-            diagnosis: ground.kubectl().diagnosis().await,
+            diagnosis: ground.kubectl().diagnosis(TWO_DEPLOYMENTS.namespace).await,
         }
     }
 }

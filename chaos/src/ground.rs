@@ -114,9 +114,15 @@ impl Ground {
         }
     }
 
-    /// Writes this project's images where the cache lacks them, and puts them where the nodes find them.
-    pub async fn deliver(&self, cache: &Cache, project: &Path, progress: Progress) -> Result<Images, Error> {
-        let archives = cluster::write_own_images(cache, project, OWN_IMAGES, progress).await?;
+    /// Writes images of this project where the cache lacks them, and puts them where the nodes find them.
+    pub async fn deliver(
+        &self,
+        images: &[OwnImage],
+        cache: &Cache,
+        project: &Path,
+        progress: Progress,
+    ) -> Result<Images, Error> {
+        let archives = cluster::write_own_images(cache, project, images, progress).await?;
         match self {
             Self::Embedded(cluster) => {
                 let paths: Vec<PathBuf> = archives.into_iter().map(|archive| archive.path).collect();
@@ -129,7 +135,7 @@ impl Ground {
                 let registry = guest.registry();
                 let step = progress.step(format!("push the images to {registry}"), DELIVER_ESTIMATE);
                 let mut names = BTreeMap::new();
-                for (image, archive) in OWN_IMAGES.iter().zip(&archives) {
+                for (image, archive) in images.iter().zip(&archives) {
                     names.insert(image.directory, registry::push(registry, *image, archive).await?);
                 }
                 step.done();

@@ -1,10 +1,11 @@
-//! Puts pgsteer and the example pair into a running cluster, from the very files that users install: into the embedded one with
-//! `kubectl apply` and for every namespace, into one of the user's own with the chart and for the example's namespace alone.
+//! Puts pgsteer and one of the examples into a running cluster, from the very files that users install: into the embedded one with
+//! `kubectl apply` and for every namespace, into one of the user's own with the chart and for the namespace of the pair of two Deployments alone.
 //!
 //! ```text
-//! images -> deploy/install.yaml or the chart -> replicas ready -> secrets.sh, deploy/examples/two-deployments -> Settled
+//! images -> deploy/install.yaml or the chart -> replicas ready -> deploy/examples: secrets.sh, one folder -> Settled
 //! ```
 
+pub mod example;
 mod kubectl;
 
 use std::path::Path;
@@ -16,9 +17,10 @@ use kube::Api;
 use shared::route::PostgresRoute;
 use shared::status::ConditionType;
 
+pub use example::Example;
 pub use kubectl::Kubectl;
 
-use crate::cluster::{self, Cache, Progress};
+use crate::cluster::{self, Cache, OwnImage, Progress};
 use crate::ground::{Ground, Images};
 use crate::wait::{TimedOut, wait_for};
 
@@ -26,11 +28,11 @@ use crate::wait::{TimedOut, wait_for};
 pub const SYSTEM: &str = "pgsteer-system";
 /// The controller's Deployment.
 pub const CONTROLLER: &str = "pgsteer";
-/// Where the example lives.
+/// Where the example of two Deployments lives.
 pub const NAMESPACE: &str = "pg";
-/// The example's route.
+/// The route of every example.
 pub const ROUTE: &str = "pg-ha";
-/// The label that the example's route uses for the role.
+/// The label that the examples' routes use for the role.
 pub const ROLE: &str = "role";
 /// The value of the role label of the pod that takes writes.
 pub const PRIMARY: &str = "primary";
@@ -38,17 +40,17 @@ pub const PRIMARY: &str = "primary";
 pub const REPLICA: &str = "replica";
 /// The value of the role label of a pod that takes writes and is in neither Service.
 pub const ORPHAN: &str = "orphan";
-/// What the example's pods have in common.
+/// What an example's pods have in common.
 pub const PODS: &str = "deployment_name=pg_ha";
-/// The example's Service for writes.
+/// An example's Service for writes.
 pub const WRITES: &str = "pg-service-primary";
-/// The example's Service for reads.
+/// An example's Service for reads.
 pub const READS: &str = "pg-service-replica";
 
-/// The example, as users apply it.
-const EXAMPLE: &str = "deploy/examples/two-deployments";
+/// Prints an example's Secrets.
+const SECRETS: &str = "deploy/examples/secrets.sh";
 
-/// The example's files: its namespace comes first, so that its Secrets can be made before its pods look for them.
+/// An example's files: its namespace comes first, so that its Secrets can be made before its pods look for them.
 const EXAMPLE_NAMESPACE: &str = "1-namespace.yaml";
 const EXAMPLE_FILES: &[&str] = &[
     "2-access.yaml",
@@ -89,6 +91,8 @@ pub enum Error {
 pub struct Installation<'a> {
     /// The running cluster.
     pub ground: &'a Ground,
+    /// What is installed beside pgsteer.
+    pub example: Example,
     /// Holds the images.
     pub cache: &'a Cache,
     /// This project's folder.
@@ -104,7 +108,10 @@ impl Installation<'_> {
         if let Ground::Yours(guest) = self.ground {
             guest.check_may_install().await?;
         }
-        let images = self.ground.deliver(self.cache, self.project, self.progress).await?;
+        let needed = ["controller", "client", self.example.image];
+        let needed: Vec<OwnImage> = needed.into_iter().filter_map(OwnImage::find).collect();
+        let delivery = self.ground.deliver(&needed, self.cache, self.project, self.progress);
+        let images = delivery.await?;
         let step = self
             .progress
             .step("install pgsteer, wait for its replicas", READY_ESTIMATE);
@@ -114,17 +121,24 @@ impl Installation<'_> {
         }
         self.wait_for_replicas().await?;
         step.done();
-        let step = self
-            .progress
-            .step("install the PostgreSQL pair, wait until Settled", SETTLED_ESTIMATE);
-        self.apply(&format!("{EXAMPLE}/{EXAMPLE_NAMESPACE}"), &images).await?;
+        self.install_example(&images).await?;
+        Ok(images)
+    }
+
+    /// Installs the example beside what is there, and waits until its route is Settled.
+    async fn install_example(&self, images: &Images) -> Result<(), Error> {
+        let Example { directory, .. } = self.example;
+        let step = format!("install {directory}, wait until Settled");
+        let step = self.progress.step(step, SETTLED_ESTIMATE);
+        let folder = self.example.path();
+        self.apply(&format!("{folder}/{EXAMPLE_NAMESPACE}"), images).await?;
         self.secrets().await?;
         for file in EXAMPLE_FILES {
-            self.apply(&format!("{EXAMPLE}/{file}"), &images).await?;
+            self.apply(&format!("{folder}/{file}"), images).await?;
         }
         self.wait_until_settled(SETTLED_LIMIT).await?;
         step.done();
-        Ok(images)
+        Ok(())
     }
 
     /// Applies a file of the project. Where it names an image of ours, it is given the name that the nodes know.
@@ -138,7 +152,7 @@ impl Installation<'_> {
 
     /// Makes the example's Secrets once: they are immutable, and the servers are born with them.
     async fn secrets(&self) -> Result<(), Error> {
-        let secrets: Api<Secret> = Api::namespaced(self.ground.client(), NAMESPACE);
+        let secrets: Api<Secret> = Api::namespaced(self.ground.client(), self.example.namespace);
         let found = secrets.get_opt("pg-tls").await;
         if found
             .map_err(cluster::Error::api("look for the Secret pg-tls"))?
@@ -146,8 +160,9 @@ impl Installation<'_> {
         {
             return Ok(());
         }
-        let script = self.project.join(EXAMPLE).join("secrets.sh");
-        let printed = kubectl::run(std::process::Command::new(&script), None).await?;
+        let mut script = std::process::Command::new(self.project.join(SECRETS));
+        script.arg(self.example.namespace);
+        let printed = kubectl::run(script, None).await?;
         self.ground.kubectl().run(&["apply", "-f", "-"], Some(printed)).await?;
         Ok(())
     }
@@ -169,7 +184,7 @@ impl Installation<'_> {
 
     /// Waits until the route is Settled and has a primary and a replica.
     pub async fn wait_until_settled(&self, limit: Duration) -> Result<(), Error> {
-        let routes: Api<PostgresRoute> = Api::namespaced(self.ground.client(), NAMESPACE);
+        let routes: Api<PostgresRoute> = Api::namespaced(self.ground.client(), self.example.namespace);
         let waited = wait_for("the route to be Settled", limit, || async {
             let route = routes.get(ROUTE).await.map_err(|error| error.to_string())?;
             unsettled(&route).map_or(Ok(()), Err)
@@ -182,7 +197,7 @@ impl Installation<'_> {
             Ok(found) => Ok(found),
             Err(missing) => Err(Error::NotWorking {
                 missing,
-                diagnosis: self.ground.kubectl().diagnosis().await,
+                diagnosis: self.ground.kubectl().diagnosis(self.example.namespace).await,
             }),
         }
     }
@@ -230,17 +245,24 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_the_example_is_applied() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(EXAMPLE);
-        let entries = std::fs::read_dir(folder).expect("the example is there").flatten();
-        let manifests = entries
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
-        let mut found: Vec<String> = manifests
-            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-            .collect();
-        found.sort();
-        assert_eq!(found, [&[EXAMPLE_NAMESPACE], EXAMPLE_FILES].concat());
+    fn every_file_of_every_example_is_applied() {
+        for example in example::EXAMPLES {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(example.path());
+            let entries = std::fs::read_dir(folder).expect("the example is there").flatten();
+            let manifests = entries
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
+            let mut found: Vec<String> = manifests
+                .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+                .collect();
+            found.sort();
+            assert_eq!(
+                found,
+                [&[EXAMPLE_NAMESPACE], EXAMPLE_FILES].concat(),
+                "{}",
+                example.directory
+            );
+        }
     }
 
     #[test]

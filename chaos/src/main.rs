@@ -10,7 +10,8 @@ use chaos::cluster::{
 };
 use chaos::demo;
 use chaos::ground::{Ground, Guest};
-use chaos::install::{self, Installation};
+use chaos::install::example::{EXAMPLES, TWO_DEPLOYMENTS};
+use chaos::install::{self, Example, Installation};
 use chaos::judge::{self, Judged, RecordArgs};
 use chaos::workload::{self, WorkloadArgs};
 use clap::{Parser, Subcommand};
@@ -58,17 +59,20 @@ enum Command {
     },
     /// Write this project's images as OCI archives, where the cache does not hold them yet, and print where they are.
     Images {
-        /// Which: controller, client, postgres. Default: all. Their programs have been built before, by `cargo build --release`.
+        /// Which: controller, client, postgres, promoters. Default: all. Their programs have been built before, by `cargo build --release`.
         #[arg(value_parser = own_image)]
         images: Vec<OwnImage>,
         /// This project's folder.
         #[arg(long, default_value = ".")]
         project: PathBuf,
     },
-    /// Install pgsteer and the example pair into the running cluster, and wait until the route is Settled.
+    /// Install pgsteer and an example into the running cluster, and wait until the route is Settled.
     Install {
         #[command(flatten)]
         target: TargetArgs,
+        /// Which folder of deploy/examples; the others than the default need the embedded cluster.
+        #[arg(long, default_value = TWO_DEPLOYMENTS.directory, value_parser = example)]
+        example: Example,
         /// This project's folder.
         #[arg(long, default_value = ".")]
         project: PathBuf,
@@ -131,16 +135,13 @@ enum Command {
 }
 
 fn own_image(directory: &str) -> Result<OwnImage, String> {
-    OwnImage::find(directory).ok_or_else(|| {
-        format!(
-            "no such image; there are {}",
-            OWN_IMAGES
-                .iter()
-                .map(|image| image.directory)
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
-    })
+    let known: Vec<&str> = OWN_IMAGES.iter().map(|image| image.directory).collect();
+    OwnImage::find(directory).ok_or_else(|| format!("no such image; there are {}", known.join(", ")))
+}
+
+fn example(directory: &str) -> Result<Example, String> {
+    let known: Vec<&str> = EXAMPLES.iter().map(|example| example.directory).collect();
+    Example::find(directory).ok_or_else(|| format!("no such example; there are {}", known.join(", ")))
 }
 
 /// A rule was broken, or a bar missed.
@@ -211,9 +212,13 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             let archives = cluster::write_own_images(cache, &project, &images, Progress::Told).await?;
             print_lines(archives.into_iter().map(|archive| archive.path.display().to_string()));
         }
-        Command::Install { target, project } => {
+        Command::Install {
+            target,
+            example,
+            project,
+        } => {
             let target = target.resolve()?;
-            return Ok(install(cache, state, target, &project).await?);
+            return Ok(install(cache, state, target, example, &project).await?);
         }
         Command::Uninstall { target, project } => uninstall(cache, target.resolve()?, &project).await?,
         Command::Demo {
@@ -255,7 +260,7 @@ async fn record(
     project: &std::path::Path,
 ) -> Result<ExitCode, cluster::Error> {
     let ground = attach(cache, state, target).await?;
-    let images = ground.deliver(cache, project, Progress::Told).await?;
+    let images = ground.deliver(OWN_IMAGES, cache, project, Progress::Told).await?;
     let judged = judge::record(&ground, &images, args, Progress::Told, demo::interrupted()).await?;
     Ok(reported(&judged, None))
 }
@@ -354,6 +359,11 @@ everything is installed; to play with it, in a shell inside the cluster's networ
   kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
 `make down` ends it.";
 
+/// As a guest `chaos` has two namespaces, its own and that of the pair.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is installed into the embedded cluster alone; on a cluster of your own follow {}/README.md", .0.directory, .0.path())]
+struct OtherExample(Example);
+
 /// The cluster that a command works on; it runs already.
 async fn attach(cache: &Cache, state: &State, target: Target) -> Result<Ground, cluster::Error> {
     Ok(match target {
@@ -366,15 +376,22 @@ async fn install(
     cache: &Cache,
     state: &State,
     target: Target,
+    example: Example,
     project: &std::path::Path,
 ) -> Result<ExitCode, cluster::Error> {
     let what_next = match target {
-        Target::Embedded => TO_PLAY_WITH,
-        Target::Yours(_) => "everything is installed; `chaos uninstall` with the same options removes it",
+        Target::Yours(_) if example != TWO_DEPLOYMENTS => return Ok(failed(OtherExample(example), USAGE)),
+        Target::Yours(_) => "everything is installed; `chaos uninstall` with the same options removes it".to_owned(),
+        Target::Embedded if example == TWO_DEPLOYMENTS => TO_PLAY_WITH.to_owned(),
+        Target::Embedded => format!(
+            "everything is installed; {}/README.md says what to play with it",
+            example.path()
+        ),
     };
     let ground = attach(cache, state, target).await?;
     let installation = Installation {
         ground: &ground,
+        example,
         cache,
         project,
         progress: Progress::Told,

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use chaos::cluster::{ControlPlane, Part, Programs, from_environment};
+use chaos::install::example::EXAMPLES;
 use chaos::wait::wait_for;
 use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use k8s_openapi::api::core::v1::Pod;
@@ -72,17 +73,23 @@ async fn install_yaml_is_what_the_chart_gives() {
 }
 
 #[tokio::test]
-async fn the_example_is_accepted_in_the_order_of_its_readme() {
+async fn the_examples_are_accepted_in_the_order_of_their_readme() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let control_plane = installed(&directory.path().join("cluster")).await;
-    let example = deploy("examples/two-deployments");
-    apply(&control_plane, &example.join("1-namespace.yaml")).await;
     let secrets = directory.path().join("secrets.yaml");
-    std::fs::write(&secrets, run(&mut Command::new(example.join("secrets.sh")))).expect("written");
-    apply(&control_plane, &secrets).await;
-    apply(&control_plane, &example).await;
+    let print_secrets = |namespace: &str| {
+        let printed = run(Command::new(deploy("examples/secrets.sh")).arg(namespace));
+        std::fs::write(&secrets, printed).expect("written");
+    };
+    for example in EXAMPLES {
+        let folder = deploy("examples").join(example.directory);
+        apply(&control_plane, &folder.join("1-namespace.yaml")).await;
+        print_secrets(example.namespace);
+        apply(&control_plane, &secrets).await;
+        apply(&control_plane, &folder).await;
+    }
     // Again, as people do: the passwords in the servers stay those in the Secrets.
-    std::fs::write(&secrets, run(&mut Command::new(example.join("secrets.sh")))).expect("written");
+    print_secrets(EXAMPLES[0].namespace);
     let mut again = Command::new(programs().await.path("kubectl"));
     again.arg("--kubeconfig").arg(control_plane.kubeconfig());
     let output = again

@@ -1,8 +1,8 @@
 //! This project's own images, written as OCI archives.
 //!
 //! ```text
-//! packages, remove --lay-out--> root-NAME-KEY.tar --+
-//! Containerfile -----parse----> files, configuration +--> NAME-KEY.tar
+//! packages, wheels, remove --lay-out--> root-NAME-KEY.tar --+
+//! Containerfile -------------parse----> files, configuration +--> NAME-KEY.tar
 //! ```
 //!
 //! Both are kept in the cache under the hash of what they were made from; only the newest of each name stays.
@@ -43,6 +43,10 @@ pub const OWN_IMAGES: &[OwnImage] = &[
     OwnImage {
         directory: "postgres",
         name: "localhost/pgsteer/postgres:15",
+    },
+    OwnImage {
+        directory: "promoters",
+        name: "localhost/pgsteer/promoters:15",
     },
 ];
 
@@ -131,6 +135,10 @@ async fn lay_out(store: &Path, project: &Path, name: &str, progress: Progress) -
     for part in [script.clone(), folder.join("packages"), folder.join("remove")] {
         key.feed(&read(&part)?);
     }
+    let wheels = folder.join("wheels");
+    if wheels.is_file() {
+        key.feed(&read(&wheels)?);
+    }
     let root = store.join(format!("root-{name}-{}.tar", key.end()));
     if !root.is_file() {
         create_dir(store)?;
@@ -203,6 +211,7 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::install::example::EXAMPLES;
 
     fn project() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -227,12 +236,15 @@ mod tests {
 
     #[test]
     fn the_manifests_call_the_images_by_these_names() {
-        let nodes = project().join("deploy/examples/two-deployments/5-nodes.yaml");
-        let nodes = std::fs::read_to_string(nodes).expect("it is there");
-        let install = std::fs::read_to_string(project().join("deploy/install.yaml")).expect("it is there");
-        let name = |directory| OwnImage::find(directory).expect("known").name;
-        assert!(nodes.contains(&format!("image: {}\n", name("postgres"))));
-        assert!(install.contains(&format!("image: {}\n", name("controller"))));
+        let calls = |path: &str, image: &str| {
+            let text = std::fs::read_to_string(project().join(path)).expect("it is there");
+            let name = OwnImage::find(image).expect("known").name;
+            assert!(text.contains(&format!("image: {name}\n")), "{path} has no {name}");
+        };
+        calls("deploy/install.yaml", "controller");
+        for example in EXAMPLES {
+            calls(&format!("{}/5-nodes.yaml", example.path()), example.image);
+        }
     }
 
     #[test]

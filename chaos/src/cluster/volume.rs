@@ -17,8 +17,8 @@ use super::names::Node;
 /// The storage class of these volumes.
 pub const STORAGE_CLASS: &str = "pgsteer-local";
 
-/// Two databases of a scenario may meet on one node.
-pub(crate) const VOLUMES_A_NODE: u8 = 2;
+/// Databases of several examples may meet on one node; the files are sparse.
+pub(crate) const VOLUMES_A_NODE: u8 = 4;
 
 /// Room for a small database and its WAL. The files are sparse: they take what is written.
 const BYTES: u64 = 1 << 30;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use super::{NAMESPACE, ROUTE, SYSTEM};
+use super::{PODS, ROUTE, SYSTEM};
 use crate::cluster::Error;
 use crate::ground::Ground;
 
@@ -35,21 +35,13 @@ impl<'a> Kubectl<'a> {
         run(self.ground.command("helm", args)?, None).await
     }
 
-    /// What a person would look at first when the route is not as it should be. What cannot be asked is said in its place.
-    pub async fn diagnosis(&self) -> String {
-        let pods = ["-n", NAMESPACE, "get", "pods", "-o", "wide", "--show-labels"];
+    /// What a person would look at first when the route of a namespace is not as it should be. What cannot be asked is said in its place.
+    pub async fn diagnosis(&self, namespace: &str) -> String {
+        let pods = ["-n", namespace, "get", "pods", "-o", "wide", "--show-labels"];
         let replicas = ["-n", SYSTEM, "get", "pods", "-o", "wide"];
-        let route = ["-n", NAMESPACE, "describe", "postgresroute", ROUTE];
-        let ledger = ["-n", NAMESPACE, "get", "postgresledger", "-o", "yaml"];
-        let servers = [
-            "-n",
-            NAMESPACE,
-            "logs",
-            "-l",
-            "deployment_name=pg_ha",
-            "--prefix",
-            "--tail=15",
-        ];
+        let route = ["-n", namespace, "describe", "postgresroute", ROUTE];
+        let ledger = ["-n", namespace, "get", "postgresledger", "-o", "yaml"];
+        let servers = ["-n", namespace, "logs", "-l", PODS, "--prefix", "--tail=15"];
         let app = "app.kubernetes.io/name=pgsteer";
         let controllers = ["-n", SYSTEM, "logs", "-l", app, "--prefix", "--tail=20"];
         let mut told = String::new();

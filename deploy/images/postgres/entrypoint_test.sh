@@ -68,7 +68,7 @@ CURL
         openssl base64 -d -A <<<"$value" >"$work/secrets/$file"
         ;;
     esac
-  done < <("$EXAMPLE/secrets.sh" | sed 's/^ *//')
+  done < <("$EXAMPLE/../secrets.sh" | sed 's/^ *//')
   chmod 0600 "$work"/secrets/*
   for node in node1 node2; do
     mkdir -p "$work/$node"/{volume,run,config}

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Prints the Secrets of the example: fresh random passwords, a certificate authority whose key is thrown away, and the servers' certificate.
+# Prints the Secrets of an example: fresh random passwords, a certificate authority whose key is thrown away, and the servers' certificate.
 #
-#   ./secrets.sh | kubectl apply -f -
+#   ./secrets.sh [NAMESPACE] | kubectl apply -f -      # the example's namespace; `pg` is that of two-deployments
 #
 # They are immutable, so a second run against the same cluster is refused instead of locking the servers out.
 set -euo pipefail
 
-NAMESPACE=${NAMESPACE:-pg}
+NAMESPACE=${1:-pg}
 DAYS=${DAYS:-825}
 
 work=$(mktemp -d)
@@ -14,9 +14,10 @@ trap 'rm -rf "$work"' EXIT
 umask 077
 cd "$work"
 
-# One certificate for both servers: clients check it against the Services' names, pgsteer and the servers themselves against their own.
+# One certificate for all servers: clients check it against the Services' names, pgsteer and the servers themselves against their own.
+# A server is also a client of its peers, and where a promoter's own interface asks for a certificate it shows this one.
 names=''
-for name in pg pg-nodes pg-service-primary pg-service-replica; do
+for name in pg pg-nodes '*.pg-nodes' pg-service-primary pg-service-replica pg-witness pg-monitor; do
   names+="DNS:$name,DNS:$name.$NAMESPACE,DNS:$name.$NAMESPACE.svc,DNS:$name.$NAMESPACE.svc.cluster.local,"
 done
 openssl ecparam -name prime256v1 -genkey -noout -out ca.key
@@ -24,7 +25,7 @@ openssl req -x509 -new -key ca.key -subj "/CN=PostgreSQL of namespace $NAMESPACE
   -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
 openssl ecparam -name prime256v1 -genkey -noout -out tls.key
 openssl req -new -key tls.key -subj "/CN=pg.$NAMESPACE.svc" -out tls.csr
-printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName=%s\n' "${names%,}" >tls.ext
+printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=%s\n' "${names%,}" >tls.ext
 openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days "$DAYS" -extfile tls.ext -out tls.crt 2>/dev/null
 
 # secret NAME TYPE KEY FILE [KEY FILE]...
