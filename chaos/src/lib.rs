@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod record;
 pub mod report;
 pub mod table;
+pub mod textbook;
 pub mod timeline;
 pub mod wait;
 pub mod workload;

@@ -13,6 +13,7 @@ use chaos::ground::{Ground, Guest};
 use chaos::install::example::{EXAMPLES, TWO_DEPLOYMENTS};
 use chaos::install::{self, Example, Installation};
 use chaos::judge::{self, Judged, RecordArgs};
+use chaos::textbook::{self, TextbookArgs};
 use chaos::workload::{self, WorkloadArgs};
 use clap::{Parser, Subcommand};
 
@@ -111,6 +112,14 @@ enum Command {
         #[arg(long, default_value = ".")]
         project: PathBuf,
     },
+    /// Run the controller that everybody writes first in place of pgsteer; with a sabotage, see whether the judge catches it.
+    Textbook {
+        #[command(flatten)]
+        args: TextbookArgs,
+        /// This project's folder.
+        #[arg(long, default_value = ".")]
+        project: PathBuf,
+    },
     /// Judge a saved history.
     Judge {
         /// The file.
@@ -156,6 +165,9 @@ const ENVIRONMENT_FAILED: u8 = 3;
 /// Two cores unpack 100 MB on three nodes in about this time; only for the progress line.
 const LOAD_ESTIMATE: Duration = Duration::from_secs(5);
 
+/// A server that was killed is a standby again within ten seconds, on a busy host within a minute.
+const SETTLED_LIMIT: Duration = Duration::from_mins(3);
+
 /// Why a command did not come to its end.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -171,7 +183,7 @@ async fn main() -> ExitCode {
     let (default_cache, default_state) = cluster::from_environment();
     let cache = cache.map_or(default_cache, |given| Cache::choose(Some(given), None, None));
     let state = state.map_or(default_state, |given| State::choose(Some(given), &cache));
-    run(&cache, &state, command).await.unwrap_or_else(|failure| {
+    Box::pin(run(&cache, &state, command)).await.unwrap_or_else(|failure| {
         let status = match &failure {
             Failure::Refused(_) => USAGE,
             Failure::Environment(_) => ENVIRONMENT_FAILED,
@@ -186,13 +198,7 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             let part = if control_plane { Part::ControlPlane } else { Part::All };
             cluster::build(cache, part, Progress::Told).await?;
         }
-        Command::Up { nodes } => {
-            let cluster = Cluster::up(cache, state, nodes, Progress::Told).await?;
-            print_lines([
-                "try: chaos exec -- kubectl get nodes".to_owned(),
-                format!("audit log: {}", cluster.audit_log().display()),
-            ]);
-        }
+        Command::Up { nodes } => up(cache, state, nodes).await?,
         Command::Down => Cluster::down(state).await?,
         Command::Status => {
             print_lines(
@@ -240,6 +246,7 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             let target = target.resolve()?;
             return Ok(record(cache, state, target, args, &project).await?);
         }
+        Command::Textbook { args, project } => return Ok(play_textbook(cache, state, args, &project).await?),
         Command::Judge { file } => return Ok(on_saved(&file, told)),
         Command::Report { file, out } => return Ok(on_saved(&file, |judged| reported(judged, out))),
         Command::Workload(args) => {
@@ -252,6 +259,20 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
+async fn up(cache: &Cache, state: &State, nodes: u8) -> Result<(), cluster::Error> {
+    let cluster = Cluster::up(cache, state, nodes, Progress::Told).await?;
+    print_lines([
+        "try: chaos exec -- kubectl get nodes".to_owned(),
+        format!("audit log: {}", cluster.audit_log().display()),
+    ]);
+    Ok(())
+}
+
+/// The image that the recorder's clients run.
+fn clients() -> Vec<OwnImage> {
+    OwnImage::find("client").into_iter().collect()
+}
+
 async fn record(
     cache: &Cache,
     state: &State,
@@ -260,9 +281,49 @@ async fn record(
     project: &std::path::Path,
 ) -> Result<ExitCode, cluster::Error> {
     let ground = attach(cache, state, target).await?;
-    let images = ground.deliver(OWN_IMAGES, cache, project, Progress::Told).await?;
-    let judged = judge::record(&ground, &images, args, Progress::Told, demo::interrupted()).await?;
+    let images = ground.deliver(&clients(), cache, project, Progress::Told).await?;
+    let judged = Box::pin(judge::record(
+        &ground,
+        &images,
+        args,
+        Progress::Told,
+        demo::interrupted(),
+    ))
+    .await?;
     Ok(reported(&judged, None))
+}
+
+async fn play_textbook(
+    cache: &Cache,
+    state: &State,
+    args: TextbookArgs,
+    project: &std::path::Path,
+) -> Result<ExitCode, cluster::Error> {
+    let ground = attach(cache, state, Target::Embedded).await?;
+    if args.sabotage.is_empty() {
+        textbook::run(&ground, demo::interrupted()).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let images = ground.deliver(&clients(), cache, project, Progress::Told).await?;
+    let installation = Installation {
+        ground: &ground,
+        cache,
+        project,
+        progress: Progress::Told,
+        example: TWO_DEPLOYMENTS,
+    };
+    let mut status = ExitCode::SUCCESS;
+    for sabotage in args.sabotage {
+        if let Err(error) = installation.wait_until_settled(SETTLED_LIMIT).await {
+            return Ok(failed(error, ENVIRONMENT_FAILED));
+        }
+        let caught = Box::pin(textbook::catch(&ground, &images, sabotage, &args.reports)).await?;
+        print_lines([caught.line()]);
+        if !caught.is_caught() {
+            status = ExitCode::from(BROKEN);
+        }
+    }
+    Ok(status)
 }
 
 /// What is done with a saved history.

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use shared::route::PostgresRoute;
 
@@ -12,25 +13,27 @@ use crate::ground::Ground;
 use crate::history::Rows;
 use crate::install::{NAMESPACE, PRIMARY, ROLE, ROUTE};
 use crate::timeline::Server;
+use crate::wait::wait_for;
 
 /// The database of the clients.
 const DATABASE: &str = "app";
 
+/// A controller that has just been put back labels within seconds; a server that has just been promoted, too.
+const PRIMARY_LIMIT: Duration = Duration::from_mins(1);
+
 /// Makes the table where there is none, empty.
 pub(super) async fn prepare(ground: &Ground, keys: &Keys) -> Result<(), Error> {
-    let servers = servers(&ground.client()).await?;
-    let is_primary = |pod: &k8s_openapi::api::core::v1::Pod| {
-        let labels = pod.metadata.labels.as_ref();
-        labels
-            .and_then(|labels| labels.get(ROLE))
-            .is_some_and(|role| role == PRIMARY)
-    };
-    let primary = servers.into_iter().find(|(_, pod)| is_primary(pod));
-    let (primary, _) = primary.ok_or_else(|| Error::NoSuch {
-        what: "a pod labelled primary".to_owned(),
-        hint: "a recording begins on a route with a primary; `chaos install` waits for one".to_owned(),
-    })?;
-    let console = keys.open(ground, &primary, DATABASE).await?;
+    let opened = wait_for(
+        "a pod labelled primary that can be logged in to",
+        PRIMARY_LIMIT,
+        || async {
+            let primary = primary(ground).await.map_err(|error| error.to_string())?;
+            let primary = primary.ok_or_else(|| "no pod is labelled primary".to_owned())?;
+            let opened = keys.open(ground, &primary, DATABASE).await;
+            opened.map_err(|error| error.to_string())
+        },
+    );
+    let console = opened.await.map_err(|timed_out| Error::timed_out(timed_out, &[]))?;
     // Dropped, not emptied: a table of an earlier version of this program may have other columns.
     console
         .ask(
@@ -40,6 +43,18 @@ pub(super) async fn prepare(ground: &Ground, keys: &Keys) -> Result<(), Error> {
         )
         .await
         .map(drop)
+}
+
+async fn primary(ground: &Ground) -> Result<Option<Server>, Error> {
+    let is_primary = |pod: &Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(ROLE))
+            .is_some_and(|role| role == PRIMARY)
+    };
+    let servers = servers(&ground.client()).await?;
+    let primary = servers.into_iter().find(|(_, pod)| is_primary(pod));
+    Ok(primary.map(|(server, _)| server))
 }
 
 /// The rows that a server holds.
