@@ -151,4 +151,42 @@ mod tests {
         assert_eq!(values, Some(vec!["n2".to_owned()]));
         let _class: StorageClass = typed(storage_class());
     }
+
+    /// Runs the mount lines as a node's shell does, with a `mount` that ends so.
+    fn mounted(volume: &Volume, plain: &Path, mount: &str) {
+        let programs = tempfile::tempdir().expect("a temporary directory");
+        let program = programs.path().join("mount");
+        std::fs::write(&program, format!("#!/bin/sh\n{mount}\n")).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).expect("made a program");
+        let path = format!("{}:/usr/bin:/bin", programs.path().display());
+        let mut shell = std::process::Command::new("sh");
+        let status = shell
+            .args(["-ec", &volume.mount_script(plain)])
+            .env("PATH", path)
+            .status();
+        assert!(
+            status.expect("sh starts").success(),
+            "the node goes on without a loop device"
+        );
+    }
+
+    #[test]
+    fn a_volume_without_a_loop_device_is_a_plain_directory_that_is_named() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let node = Instance::of(Path::new("/a")).node(1);
+        let volumes = of_node(&node, directory.path());
+        let plain = directory.path().join("plain");
+        for volume in &volumes {
+            std::fs::create_dir_all(volume.mount.join("lost+found")).expect("made");
+        }
+        mounted(&volumes[0], &plain, "exit 0");
+        assert!(
+            !plain.exists() && !volumes[0].mount.join("lost+found").exists(),
+            "mounted, and empty as a new disk is"
+        );
+        mounted(&volumes[1], &plain, "echo no loop device >&2; exit 32");
+        assert_eq!(std::fs::read_to_string(&plain).expect("written"), "n1-v2\n");
+        assert!(volumes[1].mount.is_dir());
+    }
 }
