@@ -4,8 +4,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-LATER := chaos bench soak mutants docs
-.PHONY: help up down demo images check test lint tidy clean release $(LATER)
+LATER := bench soak mutants docs
+.PHONY: help up down demo images chaos check test lint tidy clean release $(LATER)
 # The steps of one target follow one another: two cores are busy with one of them.
 .NOTPARALLEL:
 
@@ -30,6 +30,9 @@ down: ## end the cluster that `make up` or a kept demo left running
 demo: release ## boot, install, kill the primary under load: a timeline, PASS or FAIL; cleans up
 	@$(CHAOS) demo --nodes $(NODES)
 
+chaos: release ## every fault, one after the other, under load: its outage and its verdict; SHARD=1/2 plays half of them
+	@$(CHAOS) run --all --nodes $(NODES)
+
 images: release ## write the images as OCI archives and print where they are
 	@$(CHAOS) images
 
@@ -44,12 +47,13 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "tests" cargo test --workspace --locked
 	@$(STEP) "the entry point against real servers" deploy/images/postgres/entrypoint_test.sh
 
-test: check release ## check, the images, and the demo on a cluster
+test: check release ## check, the images, the demo and six scenarios on a cluster
 	@$(STEP) "images" $(CHAOS) images
 	@$(STEP) "the controller's Containerfile gives the same files" deploy/images/containerfile_test.sh controller "$$($(CHAOS) images controller)"
 	@$(STEP) "a node and its faults" cargo test --workspace --locked --lib --test cluster -- --ignored
 	@$(STEP) "the chart, as a guest in somebody's cluster" cargo test --workspace --locked --test guest -- --ignored --nocapture
-	@$(STEP) "demo" $(CHAOS) demo --nodes $(NODES)
+	@trap '$(CHAOS) down' EXIT; $(STEP) "demo" $(CHAOS) demo --nodes $(NODES) --keep && \
+	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone
 
 lint: ## format and lint, changing what can be changed by itself
 	cargo fmt --all

@@ -75,13 +75,8 @@ impl Keys {
 
     /// Logs in to a server.
     pub async fn open(&self, ground: &Ground, server: &Server, database: &str) -> Result<Console, cluster::Error> {
+        let (login, way) = self.way_in(ground, server, database)?;
         let unreachable = |why: String| unusable(&format!("the server of pod {}", server.pod), &why);
-        let way = ground.reach(server, POSTGRES_PORT)?;
-        let login = Login {
-            port: way.address().port(),
-            database: database.to_owned(),
-            ..self.login(way.address().ip())
-        };
         let opened = tokio::time::timeout(CONNECT_LIMIT, Session::open(&login, CONNECT_LIMIT)).await;
         let session = opened
             .map_err(|elapsed| unreachable(format!("no answer: {elapsed}")))?
@@ -91,6 +86,60 @@ impl Keys {
             pod: server.pod.clone(),
             _way: way,
         })
+    }
+
+    /// Logs in until the server has no place left, those kept for the superuser included.
+    pub async fn crowd(&self, ground: &Ground, server: &Server) -> Result<Crowd, cluster::Error> {
+        let (login, way) = self.way_in(ground, server, "postgres")?;
+        let mut sessions = Vec::new();
+        while sessions.len() < PLACES_MAX {
+            match tokio::time::timeout(CONNECT_LIMIT, Session::open(&login, CONNECT_LIMIT)).await {
+                Ok(Ok(session)) => sessions.push(session),
+                Ok(Err(_refused)) => break,
+                Err(_elapsed) => break,
+            }
+        }
+        Ok(Crowd { sessions, _way: way })
+    }
+
+    /// How to log in, and the way there.
+    fn way_in(&self, ground: &Ground, server: &Server, database: &str) -> Result<(Login, Way), cluster::Error> {
+        let way = ground.reach(server, POSTGRES_PORT)?;
+        let login = Login {
+            port: way.address().port(),
+            database: database.to_owned(),
+            ..self.login(way.address().ip())
+        };
+        Ok((login, way))
+    }
+}
+
+/// Sessions that take every place of a server. They end when dropped.
+pub struct Crowd {
+    sessions: Vec<Session>,
+    _way: Way,
+}
+
+impl fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crowd")
+            .field("sessions", &self.sessions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The example's servers have 100 places.
+const PLACES_MAX: usize = 1000;
+
+impl Crowd {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether the server had no place at all.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
     }
 }
 

@@ -24,14 +24,13 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 pub use verdict::{Check, Verdict};
 
 use crate::cluster::{self, Cache, Cluster, Progress, State, Target, Yours};
 use crate::ground::{Ground, Guest};
 use crate::install::example::TWO_DEPLOYMENTS;
 use crate::install::{self, Installation};
+use crate::interrupt::interrupted;
 use crate::table::Screen;
 use crate::wait::TimedOut;
 
@@ -162,19 +161,6 @@ async fn installed_and_played(
     tokio::select! {
         outcome = played => outcome,
         () = interrupted() => Err(Error::Interrupted),
-    }
-}
-
-/// Ctrl-C or SIGTERM.
-pub async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without a way to hear of signals their default ends the process, as ever.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 

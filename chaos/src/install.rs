@@ -12,15 +12,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::Api;
+use kube::api::ListParams;
 use shared::route::PostgresRoute;
 use shared::status::ConditionType;
 
 pub use example::Example;
 pub use kubectl::Kubectl;
 
-use crate::cluster::{self, Cache, OwnImage, Progress};
+use crate::cluster::{self, Cache, Cluster, OwnImage, Progress};
 use crate::ground::{Ground, Images};
 use crate::wait::{TimedOut, wait_for};
 
@@ -184,12 +185,56 @@ impl Installation<'_> {
 
     /// Waits until the route is Settled and has a primary and a replica.
     pub async fn wait_until_settled(&self, limit: Duration) -> Result<(), Error> {
-        let routes: Api<PostgresRoute> = Api::namespaced(self.ground.client(), self.example.namespace);
-        let waited = wait_for("the route to be Settled", limit, || async {
-            let route = routes.get(ROUTE).await.map_err(|error| error.to_string())?;
-            unsettled(&route).map_or(Ok(()), Err)
-        });
+        let waited = wait_for("the route to be Settled", limit, || self.settled());
         self.or_diagnosis(waited.await).await
+    }
+
+    /// One look whether the route is Settled and has a primary and a replica; what it lacks, in words.
+    pub async fn settled(&self) -> Result<(), String> {
+        let routes: Api<PostgresRoute> = Api::namespaced(self.ground.client(), self.example.namespace);
+        let route = routes.get(ROUTE).await.map_err(|error| error.to_string())?;
+        unsettled(&route).map_or(Ok(()), Err)
+    }
+
+    /// Makes the pair anew, on empty volumes and with an empty ledger: what a scenario has left of it goes.
+    pub async fn remake_pair(&self, cluster: &Cluster, images: &Images) -> Result<(), Error> {
+        let kubectl = self.ground.kubectl();
+        let namespace = self.example.namespace;
+        let all = "deployments,postgresroutes,postgresledgers,persistentvolumeclaims";
+        for words in [
+            &["-n", namespace, "delete", all, "--all", "--wait=false"][..],
+            &[
+                "-n",
+                namespace,
+                "delete",
+                "pods",
+                "-l",
+                PODS,
+                "--grace-period=1",
+                "--wait=false",
+            ],
+        ] {
+            kubectl.run(words, None).await?;
+        }
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.ground.client(), namespace);
+        let emptied = wait_for("the volumes to be empty", SETTLED_LIMIT, || async {
+            let left = claims
+                .list(&ListParams::default())
+                .await
+                .map_err(|error| error.to_string())?;
+            if left.items.is_empty() {
+                // A claim's end reaches its volume a moment later: until then a volume is offered by nobody, and is not taken.
+                cluster.recycle_volumes().await.map_err(|error| error.to_string())?;
+                cluster.volumes_are_free(namespace).await
+            } else {
+                Err(format!("{} claims are there", left.items.len()))
+            }
+        });
+        self.or_diagnosis(emptied.await).await?;
+        for file in EXAMPLE_FILES {
+            self.apply(&format!("{}/{file}", self.example.path()), images).await?;
+        }
+        Ok(())
     }
 
     async fn or_diagnosis<T>(&self, waited: Result<T, TimedOut>) -> Result<T, Error> {

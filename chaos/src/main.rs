@@ -13,6 +13,7 @@ use chaos::ground::{Ground, Guest};
 use chaos::install::example::{EXAMPLES, TWO_DEPLOYMENTS};
 use chaos::install::{self, Example, Installation};
 use chaos::judge::{self, Judged, RecordArgs};
+use chaos::scenario;
 use chaos::textbook::{self, TextbookArgs};
 use chaos::workload::{self, WorkloadArgs};
 use clap::{Parser, Subcommand};
@@ -133,6 +134,12 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// List the scenarios.
+    List,
+    /// Play scenarios: faults under load, a judge that shares no code with the controller, and a report each.
+    ///
+    /// On the cluster that is up, or on one that is booted for it and taken down again.
+    Run(scenario::RunArgs),
     /// Be a client of the database, in a pod: a line of JSON an answer.
     Workload(WorkloadArgs),
     /// Give images (OCI archives) to every node.
@@ -249,6 +256,8 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         Command::Textbook { args, project } => return Ok(play_textbook(cache, state, args, &project).await?),
         Command::Judge { file } => return Ok(on_saved(&file, told)),
         Command::Report { file, out } => return Ok(on_saved(&file, |judged| reported(judged, out))),
+        Command::List => print_lines(scenario::list()),
+        Command::Run(args) => return Ok(play_scenarios(cache, state, &args).await?),
         Command::Workload(args) => {
             if let Err(error) = Box::pin(workload::run(args)).await {
                 return Ok(failed(error, ENVIRONMENT_FAILED));
@@ -287,7 +296,7 @@ async fn record(
         &images,
         args,
         Progress::Told,
-        demo::interrupted(),
+        chaos::interrupt::interrupted(),
     ))
     .await?;
     Ok(reported(&judged, None))
@@ -301,7 +310,7 @@ async fn play_textbook(
 ) -> Result<ExitCode, cluster::Error> {
     let ground = attach(cache, state, Target::Embedded).await?;
     if args.sabotage.is_empty() {
-        textbook::run(&ground, demo::interrupted()).await?;
+        textbook::run(&ground, chaos::interrupt::interrupted()).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let images = ground.deliver(&clients(), cache, project, Progress::Told).await?;
@@ -388,6 +397,16 @@ async fn play_demo(cache: &Cache, state: &State, options: &demo::Options) -> Res
         }
         Err(demo::Error::Environment(error)) => Err(error),
         Err(error @ demo::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
+        Err(error) => Ok(failed(error, BROKEN)),
+    }
+}
+
+async fn play_scenarios(cache: &Cache, state: &State, args: &scenario::RunArgs) -> Result<ExitCode, cluster::Error> {
+    match scenario::run(cache, state, args, Progress::Told).await {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::from(BROKEN)),
+        Err(scenario::Error::Environment(error)) => Err(error),
+        Err(error @ scenario::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
         Err(error) => Ok(failed(error, BROKEN)),
     }
 }

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::keeper::Keeper;
-use super::layout::Layout;
+use super::layout::{Layout, write};
 use super::process::Process;
 use super::{Error, host};
 
 /// A program with its arguments.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Component {
     /// Unique in the cluster, such as `kubelet-n1`: names its log and its record.
     pub(crate) name: String,
@@ -27,7 +29,7 @@ pub(crate) struct Component {
 }
 
 /// The namespaces in which a component runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Room {
     /// The host's own: the API server alone, for tests.
     Host,
@@ -82,9 +84,12 @@ impl Launcher<'_> {
     /// Starts a component. That it also keeps running is for the caller to see, with [`Started::check`].
     pub(crate) fn start(&self, component: &Component) -> Result<Started, Error> {
         let log_path = self.layout.log(&component.name);
-        let log = std::fs::File::create(&log_path).map_err(Error::io("create the log", &log_path))?;
+        // What an earlier life of the component said stays.
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&log_path);
+        let log = log.map_err(Error::io("open the log", &log_path))?;
         let errors = log.try_clone().map_err(Error::io("create the log", &log_path))?;
         let record = self.layout.processes().join(&component.name);
+        self.keep_plan(component)?;
         // A session of its own keeps a terminal's signals away from what shall outlive the tool.
         let mut command = if self.keeper.is_some() {
             Command::new("setpriv")
@@ -130,6 +135,40 @@ impl Launcher<'_> {
     }
 }
 
+/// How a component was started: whoever kills it starts it again in the same way, as an init system would.
+#[derive(Debug, Serialize, Deserialize)]
+struct Plan {
+    component: Component,
+    cgroups: Vec<PathBuf>,
+}
+
+impl Launcher<'_> {
+    fn keep_plan(&self, component: &Component) -> Result<(), Error> {
+        let plan = Plan {
+            component: component.clone(),
+            cgroups: self.cgroups.clone(),
+        };
+        write(&self.layout.plan(&component.name), serde_json::json!(plan).to_string())
+    }
+}
+
+/// Starts a component that has ended, as it was started first. It outlives this process.
+pub(crate) fn start_again(layout: &Layout, name: &str) -> Result<Started, Error> {
+    let path = layout.plan(name);
+    let content = std::fs::read(&path).map_err(Error::io("read how it was started:", &path))?;
+    let malformed = |error: serde_json::Error| Error::Malformed {
+        path: path.clone(),
+        wrong: error.to_string(),
+    };
+    let Plan { component, cgroups } = serde_json::from_slice(&content).map_err(malformed)?;
+    Launcher {
+        layout,
+        cgroups,
+        keeper: None,
+    }
+    .start(&component)
+}
+
 /// Takes the command with it, whose end of the socket must not stay open here.
 fn spawn(mut command: Command) -> std::io::Result<()> {
     command.spawn().map(drop)
@@ -173,6 +212,7 @@ impl Started {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::wait_for;
 
     fn component(script: &str) -> Component {
         let args = vec!["-c".to_owned(), script.to_owned()];
@@ -209,6 +249,37 @@ mod tests {
         drop(keeper);
         assert!(!recorded.is_alive());
         assert!(matches!(started.check(), Err(Error::Died { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_component_that_has_ended_is_started_again_as_it_was() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let layout = layout(&directory);
+        let keeper = Keeper::new().expect("a thread");
+        let launcher = Launcher {
+            layout: &layout,
+            cgroups: Vec::new(),
+            keeper: Some(&keeper),
+        };
+        let component = Component {
+            env: vec![("LIFE".to_owned(), "the same".to_owned())],
+            ..component("echo \"$LIFE\"")
+        };
+        launcher.start(&component).expect("started");
+        let has_said = async |times: usize| {
+            let said = wait_for("what it says", std::time::Duration::from_secs(30), || async {
+                let said = std::fs::read_to_string(layout.log("part")).unwrap_or_default();
+                if said == "the same\n".repeat(times) {
+                    Ok(())
+                } else {
+                    Err(said)
+                }
+            });
+            said.await
+        };
+        has_said(1).await.expect("the first life");
+        start_again(&layout, "part").expect("started again");
+        has_said(2).await.expect("the second life, in the same log");
     }
 
     #[test]

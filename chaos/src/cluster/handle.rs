@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use futures::future::try_join_all;
 
 use super::build::{Part, Programs};
-use super::cgroup::Hierarchies;
 use super::command::Run;
 use super::component::Room;
 use super::control_plane::ADMIN;
@@ -18,14 +17,13 @@ use super::process::Process;
 use super::progress::Progress;
 use super::record::{Phase, Record};
 use super::relay::Relay;
-use super::volume::Volume;
 use super::{Error, boot, down, import, kubeconfig, up};
 
 /// A cluster that is up. Dropping it leaves the cluster running; [`Cluster::down`] ends it.
 pub struct Cluster {
-    layout: Layout,
-    instance: Instance,
-    nodes: u8,
+    pub(super) layout: Layout,
+    pub(super) instance: Instance,
+    pub(super) nodes: u8,
     programs: Programs,
     config: kube::Config,
     client: kube::Client,
@@ -255,43 +253,7 @@ impl Cluster {
         Ok(components)
     }
 
-    /// The record of a component and its process, if it was ever started.
-    pub(crate) fn component(&self, name: &str) -> Result<(PathBuf, Option<Process>), Error> {
-        let record = self.layout.processes().join(name);
-        let process = if record.is_file() {
-            Process::recorded(&record)?
-        } else {
-            None
-        };
-        Ok((record, process))
-    }
-
-    /// The control group of a pod, in the hierarchy that can also freeze it.
-    pub(crate) fn pod_group(&self, uid: &str) -> Result<PathBuf, Error> {
-        let hierarchies = Hierarchies::detect()?;
-        let nodes = self.instance.nodes(self.nodes);
-        let roots = nodes.iter().map(|node| hierarchies.pods_hierarchy(&node.cgroup));
-        let groups = roots.flat_map(|root| POD_GROUPS.map(|class| root.join(class).join(format!("pod{uid}"))));
-        let hint = "it may have ended, or run on a node that is not of this cluster";
-        groups
-            .into_iter()
-            .find(|group| group.is_dir())
-            .ok_or_else(|| Error::NoSuch {
-                what: format!("a running pod with uid {uid}"),
-                hint: hint.to_owned(),
-            })
-    }
-
-    /// The volumes of all nodes.
-    pub(crate) fn volumes(&self) -> Vec<Volume> {
-        let nodes = self.instance.nodes(self.nodes);
-        nodes
-            .into_iter()
-            .flat_map(|node| Site::new(node, &self.layout).volumes())
-            .collect()
-    }
-
-    fn site(&self, node: &str) -> Result<Site<'_>, Error> {
+    pub(super) fn site(&self, node: &str) -> Result<Site<'_>, Error> {
         let nodes = self.instance.nodes(self.nodes);
         let found = nodes.into_iter().find(|one| one.name == node);
         let hint = || format!("the nodes are: {}", self.nodes().join(", "));
@@ -302,9 +264,6 @@ impl Cluster {
         Ok(Site::new(found, &self.layout))
     }
 }
-
-/// Where a kubelet puts pods, by their class of service.
-const POD_GROUPS: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
 
 fn relay(instance: &Instance, target: SocketAddr) -> Result<Relay, Error> {
     let network = Instance::network(&instance.fabric());

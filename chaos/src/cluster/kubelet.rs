@@ -59,6 +59,9 @@ pub(crate) fn config(layout: &Layout, node: &Node, resolv_conf: &Path) -> String
         "localStorageCapacityIsolation": false,
         "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "0%"},
         "imageGCHighThresholdPercent": 100,
+        // A container that was killed is started again at once, also the tenth time: by default the waits double up to five minutes, and
+        // one scenario would slow down the next.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
     });
     format!("{config:#}\n")
 }

@@ -114,6 +114,16 @@ impl Layout {
         self.0.join("pid")
     }
 
+    /// How a component is started.
+    pub(crate) fn plan(&self, component: &str) -> PathBuf {
+        self.0.join("plan").join(format!("{component}.json"))
+    }
+
+    /// What was injected and not healed yet: one file a fault.
+    pub(crate) fn faults(&self) -> PathBuf {
+        self.0.join("fault")
+    }
+
     /// The log of a component.
     pub fn log(&self, component: &str) -> PathBuf {
         self.0.join("log").join(format!("{component}.log"))

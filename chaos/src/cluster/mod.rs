@@ -11,6 +11,7 @@
 //!
 //! One file a component builds its command line (pure), [`component`] starts it, and `down` ends exactly what was started.
 
+mod anatomy;
 mod apiserver;
 mod audit;
 mod boot;
@@ -40,7 +41,7 @@ mod layout;
 mod lock;
 mod mounts;
 mod names;
-mod network;
+pub(crate) mod network;
 mod node;
 mod own_images;
 mod pause;
@@ -55,16 +56,17 @@ mod scheduler;
 mod target;
 mod up;
 mod usable;
-mod volume;
+pub(crate) mod volume;
 
 pub use build::{Part, Programs, build};
 pub(crate) use command::Run;
 pub use control_plane::ControlPlane;
 pub use error::Error;
 pub use handle::{Cluster, ComponentState};
+pub(crate) use layout::write;
 pub use layout::{Cache, Layout, State, from_environment};
 pub use names::NODES_MAX;
-pub use own_images::{OWN_IMAGES, OwnImage, write_own_images};
+pub use own_images::{OWN_IMAGES, OwnImage, WRONG_CLOCK, write_own_images};
 pub use progress::{Progress, Step, Stopwatch};
 pub use relay::Relay;
 pub use target::{Refusal, Target, TargetArgs, Yours};

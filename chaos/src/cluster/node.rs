@@ -50,17 +50,13 @@ impl<'a> Site<'a> {
             what: format!("node {}", self.node.name),
             hint: "see `chaos status`".to_owned(),
         };
-        let anchor = Process::recorded(&self.layout.processes().join(self.anchor_name()))?
+        let anchor = Process::recorded(&self.layout.processes().join(anchor_name(&self.node.name)))?
             .filter(Process::is_alive)
             .ok_or_else(gone)?;
         Ok(Room::Node {
             network: self.node.network(),
             mount: PathBuf::from(format!("/proc/{}/ns/mnt", anchor.pid)),
         })
-    }
-
-    fn anchor_name(&self) -> String {
-        format!("anchor-{}", self.node.name)
     }
 
     /// Written by the anchor when all is mounted.
@@ -82,6 +78,11 @@ impl<'a> Site<'a> {
     fn config(&self, file: &str) -> PathBuf {
         self.directory.join("config").join(file)
     }
+}
+
+/// The component that holds a node's namespaces.
+pub(crate) fn anchor_name(node: &str) -> String {
+    format!("anchor-{node}")
 }
 
 /// What is needed to start a node's components.
@@ -199,7 +200,7 @@ fn anchor(site: &Site<'_>, mounts: &Mounts<'_>) -> Component {
     let args = [enter.to_vec(), vec![script]].concat();
     let room = Room::Network(site.node.network());
     Component {
-        name: site.anchor_name(),
+        name: anchor_name(&site.node.name),
         program: PathBuf::from("unshare"),
         args,
         env: Vec::new(),

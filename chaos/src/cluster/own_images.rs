@@ -50,6 +50,12 @@ pub const OWN_IMAGES: &[OwnImage] = &[
     },
 ];
 
+/// The controller with libfaketime beside it: a scenario with a wrong clock runs it, and nobody installs it.
+pub const WRONG_CLOCK: OwnImage = OwnImage {
+    directory: "controller-faketime",
+    name: "localhost/pgsteer/controller-faketime:dev",
+};
+
 impl OwnImage {
     /// The image whose folder is called so.
     pub fn find(directory: &str) -> Option<Self> {
@@ -219,7 +225,7 @@ mod tests {
 
     #[test]
     fn every_containerfile_of_the_project_is_understood() {
-        for image in OWN_IMAGES {
+        for image in OWN_IMAGES.iter().chain([&WRONG_CLOCK]) {
             let folder = project().join("deploy/images").join(image.directory);
             let text = std::fs::read_to_string(folder.join("Containerfile")).expect("it is there");
             let recipe = containerfile::parse(&text).unwrap_or_else(|wrong| panic!("{}: {wrong}", image.directory));

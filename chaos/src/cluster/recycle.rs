@@ -31,6 +31,33 @@ impl Cluster {
         }
         Ok(released)
     }
+
+    /// Whether no volume of this cluster is held for a claim of this namespace; which one is, in words.
+    pub async fn volumes_are_free(&self, namespace: &str) -> Result<(), String> {
+        let api = Api::<PersistentVolume>::all(self.client());
+        let listed = api
+            .list(&ListParams::default())
+            .await
+            .map_err(|error| error.to_string())?;
+        let taken: Vec<String> = listed
+            .iter()
+            .filter(|volume| claimed_by(volume) == Some(namespace))
+            .map(|volume| format!("{} is {}", volume.name_any(), phase(volume).unwrap_or("of no phase")))
+            .collect();
+        if taken.is_empty() {
+            Ok(())
+        } else {
+            Err(taken.join(", "))
+        }
+    }
+}
+
+fn claimed_by(volume: &PersistentVolume) -> Option<&str> {
+    volume.spec.as_ref()?.claim_ref.as_ref()?.namespace.as_deref()
+}
+
+fn phase(volume: &PersistentVolume) -> Option<&str> {
+    volume.status.as_ref().and_then(|status| status.phase.as_deref())
 }
 
 /// A volume without a claim can be claimed.
@@ -48,9 +75,8 @@ async fn offer(api: &Api<PersistentVolume>, volume: &Volume) -> Result<(), Error
 
 /// The pods of its claim have ended, and the claim has gone.
 fn is_released(volume: &PersistentVolume) -> bool {
-    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
     let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
-    phase == Some("Released") && class == Some(STORAGE_CLASS)
+    phase(volume) == Some("Released") && class == Some(STORAGE_CLASS)
 }
 
 #[cfg(test)]

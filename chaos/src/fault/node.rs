@@ -1,0 +1,58 @@
+//! A node that is switched off: every process on it dies at once, its cable is dead, and its disks keep what they have.
+
+use std::collections::BTreeSet;
+
+use rustix::process::Signal;
+
+use super::{Faults, Heal, network};
+use crate::cluster::process::Process;
+use crate::cluster::{Cluster, Error, cgroup};
+
+/// A process that is killed may have forked a moment before: so often the node is looked at again.
+const LOOKS_MAX: usize = 50;
+
+/// Switches a node off.
+pub fn switch_off(faults: &mut Faults<'_>, node: &str) -> Result<(), Error> {
+    let cluster = faults.cluster;
+    faults.inject(Heal::SwitchOn { node: node.to_owned() }, || {
+        network::unplug(cluster, node)?;
+        kill_everything(cluster, node)
+    })
+}
+
+/// Switches a node on again: its own programs start, and the kubelet starts its pods.
+pub(super) fn switch_on(cluster: &Cluster, node: &str) -> Result<(), Error> {
+    network::plug(cluster, node)?;
+    Cluster::node_components(node)
+        .iter()
+        .try_for_each(|name| cluster.start_again(name))
+}
+
+/// Everything but the process that holds the node's namespaces: it stands for the machine itself.
+fn kill_everything(cluster: &Cluster, node: &str) -> Result<(), Error> {
+    let group = cluster.node_group(node)?;
+    let anchor = cluster.anchor(node)?.map(|anchor| anchor.pid);
+    for _ in 0..LOOKS_MAX {
+        let members: BTreeSet<i32> = cgroup::walk(&group)
+            .iter()
+            .flat_map(|group| cgroup::members(group))
+            .collect();
+        let left = members.into_iter().filter(|pid| Some(*pid) != anchor);
+        let left: Vec<Process> = left
+            .filter_map(Process::find)
+            .filter(|process| !process.is_zombie)
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for process in left {
+            process
+                .signal(Signal::KILL)
+                .map_err(Error::io("kill a process of", &group))?;
+        }
+    }
+    Err(Error::NoSuch {
+        what: format!("an end of the processes of node {node}"),
+        hint: "a process that the kernel waits for cannot be killed".to_owned(),
+    })
+}

@@ -1,0 +1,23 @@
+//! The leader's wall clock is an hour behind.
+
+use std::time::Duration;
+
+use super::PROMOTER_DECIDES;
+use crate::scenario::{Act, Await, Expect, Fault, MENDED_WITHIN, Scenario, Who};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "clock-behind",
+    about: "the leader's clock is an hour behind while the primary is killed; the standby is promoted",
+    acts: &[
+        Act::Fault(Fault::Skew(Who::Leader, -3600)),
+        Act::Pass(Duration::from_secs(3)),
+        Act::Fault(Fault::Kill(Who::Primary)),
+        Act::Pass(PROMOTER_DECIDES),
+        Act::Promote(Who::Standby),
+        Act::Await(Await::IsPrimary(Who::Standby)),
+        Act::Pass(Duration::from_secs(6)),
+        Act::Heal,
+    ],
+    expects: &[Expect::EndsPrimary(Who::Standby), Expect::LeaderStays],
+    settle_within: MENDED_WITHIN,
+};
