@@ -66,7 +66,7 @@ pub use handle::{Cluster, ComponentState};
 pub(crate) use layout::write;
 pub use layout::{Cache, Layout, State, from_environment};
 pub use names::NODES_MAX;
-pub use own_images::{OWN_IMAGES, OwnImage, WRONG_CLOCK, write_own_images};
+pub use own_images::{OWN_IMAGES, OwnImage, UNCONDITIONAL, WRONG_CLOCK, write_own_images};
 pub use progress::{Progress, Step, Stopwatch};
 pub use relay::Relay;
 pub use target::{Refusal, Target, TargetArgs, Yours};

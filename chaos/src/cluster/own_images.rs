@@ -56,6 +56,12 @@ pub const WRONG_CLOCK: OwnImage = OwnImage {
     name: "localhost/pgsteer/controller-faketime:dev",
 };
 
+/// The controller without the preconditions of its writes: shows that a proof can fail, and nobody installs it.
+pub const UNCONDITIONAL: OwnImage = OwnImage {
+    directory: "controller-unconditional",
+    name: "localhost/pgsteer/controller-unconditional:dev",
+};
+
 impl OwnImage {
     /// The image whose folder is called so.
     pub fn find(directory: &str) -> Option<Self> {
@@ -190,7 +196,7 @@ fn read_copied(project: &Path, from: &str) -> Result<Vec<u8>, Error> {
     if from.starts_with("target/") && !path.is_file() {
         return Err(Error::NoSuch {
             what: path.display().to_string(),
-            hint: "`cargo build --release --locked` builds it".to_owned(),
+            hint: "`cargo build --release --locked` builds it; what is for tests alone says in its Containerfile how it is built".to_owned(),
         });
     }
     read(&path)
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_containerfile_of_the_project_is_understood() {
-        for image in OWN_IMAGES.iter().chain([&WRONG_CLOCK]) {
+        for image in OWN_IMAGES.iter().chain([&WRONG_CLOCK, &UNCONDITIONAL]) {
             let folder = project().join("deploy/images").join(image.directory);
             let text = std::fs::read_to_string(folder.join("Containerfile")).expect("it is there");
             let recipe = containerfile::parse(&text).unwrap_or_else(|wrong| panic!("{}: {wrong}", image.directory));

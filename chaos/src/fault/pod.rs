@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use super::{Faults, Heal};
 use crate::cluster::process::Process;
 use crate::cluster::{Cluster, Error, cgroup};
-use crate::install::{NAMESPACE, SYSTEM};
+use crate::install::SYSTEM;
 
 /// The name of PostgreSQL's program; every process of a server has it.
 const POSTGRES: &str = "postgres";
@@ -94,12 +94,18 @@ pub fn kill_controller(cluster: &Cluster, pod_uid: &str) -> Result<Process, Erro
 
 /// Asks the first process of a pod's container to end, as the kubelet does: the container ends, and is started again.
 pub fn terminate(cluster: &Cluster, pod: &PodRef) -> Result<Process, Error> {
-    let program = if pod.namespace == NAMESPACE {
-        ENTRYPOINT
-    } else {
-        CONTROLLER
+    let processes = pod_processes(cluster, &pod.uid)?;
+    let missing = |hint: &str| Error::NoSuch {
+        what: format!("the first process of the container in pod {}", pod.name),
+        hint: hint.to_owned(),
     };
-    signal_first(cluster, &pod.uid, program, Signal::TERM)
+    let first = first_of_container(&processes).map_err(missing)?;
+    let group = cluster.pod_group(&pod.uid)?;
+    match first.signal(Signal::TERM) {
+        Ok(true) => Ok(first.clone()),
+        Ok(false) => Err(missing("it ended while it was being looked for")),
+        Err(error) => Err(Error::io("signal a process of", &group)(error)),
+    }
 }
 
 /// Stops every process of a pod in its tracks; connections stay open and nothing answers.

@@ -44,6 +44,10 @@ pub struct RunArgs {
     /// How often each is played.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub rounds: u16,
+    /// With controllers that leave the preconditions out of their writes, and without the admission policy: shows that leader-frozen can
+    /// fail. They stay so until pgsteer is installed again.
+    #[arg(long)]
+    pub unconditional: bool,
     /// Go on where an earlier run with the same reports was ended: what it has played is not played again.
     #[arg(long)]
     pub resume: bool,
@@ -186,6 +190,9 @@ async fn play(
     let ledger = Ledger::open(&reports, args.resume)?;
     let chosen = chosen(args);
     let runner = Runner::prepare(ground, cache, &args.project, &reports, progress).await?;
+    if args.unconditional {
+        runner.without_preconditions().await?;
+    }
     let began = HostTime::now();
     let tell = |line: &str| {
         let since = HostTime::now().millis_since(began);

@@ -5,18 +5,37 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Error, WRONG_CLOCK, write_own_images};
+use crate::cluster::{Cluster, Error, OwnImage, UNCONDITIONAL, WRONG_CLOCK, write_own_images};
 use crate::install::{CONTROLLER, Installation, SYSTEM};
 
 /// Three replicas are replaced one after the other, each ready within five seconds.
 const ROLLED_WITHIN: Duration = Duration::from_mins(3);
 
-/// Lets the controllers run on an image in which a scenario can set the wall clock wrong.
-pub(super) async fn with_settable_clocks(installation: &Installation<'_>, cluster: &Cluster) -> Result<(), Error> {
-    let images = [WRONG_CLOCK];
+/// Lets the controllers run without the preconditions of their writes, and without the admission policy that is the second belt.
+pub(super) async fn without_preconditions(installation: &Installation<'_>, cluster: &Cluster) -> Result<(), Error> {
+    load(installation, cluster, UNCONDITIONAL).await?;
+    let kubectl = installation.ground.kubectl();
+    let binding = "validatingadmissionpolicybinding/pgsteer-fence";
+    kubectl.run(&["delete", binding, "--ignore-not-found"], None).await?;
+    let image = format!("{CONTROLLER}={}", UNCONDITIONAL.name);
+    let object = format!("deployment/{CONTROLLER}");
+    kubectl
+        .run(&["-n", SYSTEM, "set", "image", &object, &image], None)
+        .await?;
+    rolled(installation).await
+}
+
+/// Puts an image that nobody installs on the nodes.
+async fn load(installation: &Installation<'_>, cluster: &Cluster, image: OwnImage) -> Result<(), Error> {
+    let images = [image];
     let archives = write_own_images(installation.cache, installation.project, &images, installation.progress).await?;
     let paths: Vec<PathBuf> = archives.into_iter().map(|archive| archive.path).collect();
-    cluster.load(&paths).await?;
+    cluster.load(&paths).await.map(drop)
+}
+
+/// Lets the controllers run on an image in which a scenario can set the wall clock wrong.
+pub(super) async fn with_settable_clocks(installation: &Installation<'_>, cluster: &Cluster) -> Result<(), Error> {
+    load(installation, cluster, WRONG_CLOCK).await?;
     let env: Vec<Value> = ENVIRONMENT
         .iter()
         .map(|(name, value)| json!({"name": name, "value": value}))

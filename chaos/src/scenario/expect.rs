@@ -10,6 +10,9 @@ use crate::install::PRIMARY;
 use crate::oracle::{Breach, Finding};
 use crate::workload::Outcome;
 
+#[cfg(test)]
+mod tests;
+
 /// One expectation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {

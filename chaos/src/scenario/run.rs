@@ -87,6 +87,11 @@ impl<'a> Runner<'a> {
         })
     }
 
+    /// Lets the controllers run without the preconditions of their writes from now on: a scenario that is about them has to fail.
+    pub async fn without_preconditions(&self) -> Result<(), cluster::Error> {
+        controllers::without_preconditions(&self.installation, self.cluster).await
+    }
+
     /// Plays one scenario so often, and judges what was recorded.
     ///
     /// # Errors
