@@ -1,9 +1,11 @@
 //! When new connections through a name were not served: what clients feel.
 
+use std::time::Duration;
+
 use super::Facts;
 use crate::history::ServiceOf;
 use crate::host_time::HostTime;
-use crate::workload::{Kind, Line, Outcome, SessionKind};
+use crate::workload::{Kind, Outcome, SessionKind};
 
 /// A time without service through one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub struct Outage {
     pub first_error: String,
 }
 
+/// Answers come every 20 ms; two that are closer than this have no outage between them.
+const OUTAGE_MIN: Duration = Duration::from_millis(150);
+
 /// Every outage, by its beginning. Only new connections tell: a held session may live on while the name leads nowhere.
 pub(super) fn outages(facts: &Facts<'_>) -> Vec<Outage> {
     let mut outages = of(facts, Kind::Write, ServiceOf::Writes);
@@ -28,41 +33,57 @@ pub(super) fn outages(facts: &Facts<'_>) -> Vec<Outage> {
     outages
 }
 
+/// The times between two answers in which an attempt was begun that failed. A single attempt that a busy host lost is none: others were
+/// answered meanwhile.
 fn of(facts: &Facts<'_>, kind: Kind, service: ServiceOf) -> Vec<Outage> {
-    let mut lines: Vec<&Line> = facts
-        .lines(kind)
-        .filter(|line| line.session == SessionKind::Fresh)
+    let fresh = || facts.lines(kind).filter(|line| line.session == SessionKind::Fresh);
+    let answers = fresh().filter(|line| line.outcome.by().is_some()).map(|line| line.at);
+    let mut bounds: Vec<HostTime> = std::iter::once(facts.history.header.began).chain(answers).collect();
+    bounds.sort_unstable();
+    let mut failed: Vec<(HostTime, &str)> = fresh()
+        .filter_map(|line| match &line.outcome {
+            Outcome::Failed { error } => Some((line.began, error.as_str())),
+            Outcome::Written { .. } | Outcome::Read { .. } => None,
+        })
         .collect();
-    // An attempt that hangs is told late: what counts is when it was begun.
-    lines.sort_by_key(|line| line.began);
-    let mut outages: Vec<Outage> = Vec::new();
-    let mut last = facts.history.header.began;
-    let mut open = false;
-    for line in lines {
-        match &line.outcome {
-            Outcome::Failed { .. } if open => {
-                if let Some(outage) = outages.last_mut() {
-                    outage.failed += 1;
-                }
-            }
-            Outcome::Failed { error } => {
-                open = true;
-                outages.push(Outage {
-                    service,
-                    from: last,
-                    to: None,
-                    failed: 1,
-                    first_error: error.clone(),
-                });
-            }
-            Outcome::Written { .. } | Outcome::Read { .. } => {
-                if let Some(outage) = outages.last_mut().filter(|_| open) {
-                    outage.to = Some(line.at);
-                }
-                open = false;
-                last = line.at;
-            }
-        }
+    failed.sort_unstable();
+    let ends = bounds.iter().skip(1).map(|at| Some(*at)).chain([None]);
+    let outages = bounds.iter().zip(ends).filter_map(|(from, to)| {
+        let first = failed.partition_point(|(began, _)| began < from);
+        let after = to.map_or(failed.len(), |to| failed.partition_point(|(began, _)| *began < to));
+        let (_, error) = failed.get(first..after)?.first()?;
+        let length = to.unwrap_or(facts.end).since(*from);
+        (length >= OUTAGE_MIN).then(|| Outage {
+            service,
+            from: *from,
+            to,
+            failed: after - first,
+            first_error: (*error).to_owned(),
+        })
+    });
+    outages.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{Story, ms};
+    use super::*;
+
+    #[test]
+    fn an_outage_lasts_from_answer_to_answer_and_a_lost_attempt_is_none() {
+        let mut story = Story::sound();
+        // One attempt of many is lost: it hung for a second while others were answered.
+        story.failed(30_050, Kind::Read);
+        story.failed(10_200, Kind::Write);
+        let history = story.history();
+        let outages = outages(&Facts::of(&history));
+        let expected = Outage {
+            service: ServiceOf::Writes,
+            from: ms(9900),
+            to: Some(ms(10_600)),
+            failed: 2,
+            first_error: "refused".to_owned(),
+        };
+        assert_eq!(outages, [expected]);
     }
-    outages
 }
