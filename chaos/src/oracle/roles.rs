@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Breach, Facts, Finding};
-use crate::history::{Happening, Mark, PodSeen, ServiceOf, State};
+use crate::history::{Event, Happening, Mark, PodSeen, ServiceOf, State};
 use crate::host_time::HostTime;
 use crate::install::{ORPHAN, PRIMARY, REPLICA};
 
@@ -15,7 +15,7 @@ pub(super) fn check(facts: &Facts<'_>) -> Finding {
     // Since when all has been right without a break, or what is wrong.
     let mut since: Result<HostTime, String> = Err("nothing has been heard".to_owned());
     for event in &facts.history.events {
-        if !world.take(&event.what) {
+        if is_pause(facts, event) || !world.take(&event.what) {
             continue;
         }
         match world.wrong() {
@@ -45,6 +45,20 @@ pub(super) fn check(facts: &Facts<'_>) -> Finding {
         seen: format!("{seen} (at most {} s)", settle.as_secs()),
         breaches: breach.into_iter().map(|(at, seen)| Breach { at, seen }).collect(),
     }
+}
+
+/// Whether a server was silent for less than `silentAfter`, which changes nobody's role: on a busy host it happens by itself.
+fn is_pause(facts: &Facts<'_>, event: &Event) -> bool {
+    let Happening::Standing(standing) = &event.what else {
+        return false;
+    };
+    let silent_after = Duration::from_millis(facts.history.header.silent_after_millis);
+    let pod = facts.pods.get(standing.uid.as_str());
+    standing.state == State::Silent
+        && pod.is_some_and(|pod| {
+            let mut spans = pod.state.spans(facts.end);
+            spans.any(|span| span.from == event.at && span.to.since(span.from) < silent_after)
+        })
 }
 
 /// When the last fault healed or the last promotion was seen.

@@ -231,6 +231,13 @@ fn roles_have_to_be_right_in_time_and_to_stay_so() {
 }
 
 #[test]
+fn a_primary_that_pauses_keeps_its_role_and_one_that_is_silent_does_not() {
+    let silent = |from: u64| broken(|story| story.state(from, "b", State::Silent));
+    assert_eq!(silent(37_500), [""; 0]);
+    assert_eq!(silent(36_500), ["roles-right-after-the-heal"]);
+}
+
+#[test]
 fn a_label_that_changes_without_a_cause_is_caught() {
     let wavering = |at: u64| {
         broken(|story| {
