@@ -46,7 +46,7 @@ impl Judged {
         Ok(Self::of(file.to_owned(), history::read(file)?))
     }
 
-    fn of(file: PathBuf, history: History) -> Self {
+    pub(crate) fn of(file: PathBuf, history: History) -> Self {
         let verdict = oracle::check(&history);
         Self { history, verdict, file }
     }

@@ -13,6 +13,7 @@ pub mod host_time;
 pub mod install;
 pub mod interrupt;
 pub mod judge;
+pub mod mesh;
 pub mod oracle;
 pub mod postgres;
 pub mod record;

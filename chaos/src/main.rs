@@ -10,9 +10,10 @@ use chaos::cluster::{
 };
 use chaos::demo;
 use chaos::ground::{Ground, Guest};
-use chaos::install::example::{EXAMPLES, TWO_DEPLOYMENTS};
+use chaos::install::example::{TWO_DEPLOYMENTS, what_next};
 use chaos::install::{self, Example, Installation};
 use chaos::judge::{self, Judged, RecordArgs};
+use chaos::mesh::{self, MeshArgs};
 use chaos::scenario;
 use chaos::textbook::{self, TextbookArgs};
 use chaos::workload::{self, WorkloadArgs};
@@ -62,7 +63,7 @@ enum Command {
     /// Write this project's images as OCI archives, where the cache does not hold them yet, and print where they are.
     Images {
         /// Which: controller, client, postgres, promoters. Default: all. Their programs have been built before, by `cargo build --release`.
-        #[arg(value_parser = own_image)]
+        #[arg(value_parser = OwnImage::parse)]
         images: Vec<OwnImage>,
         /// This project's folder.
         #[arg(long, default_value = ".")]
@@ -73,7 +74,7 @@ enum Command {
         #[command(flatten)]
         target: TargetArgs,
         /// Which folder of deploy/examples; the others than the default need the embedded cluster.
-        #[arg(long, default_value = TWO_DEPLOYMENTS.directory, value_parser = example)]
+        #[arg(long, default_value = TWO_DEPLOYMENTS.directory, value_parser = Example::parse)]
         example: Example,
         /// This project's folder.
         #[arg(long, default_value = ".")]
@@ -121,6 +122,16 @@ enum Command {
         #[arg(long, default_value = ".")]
         project: PathBuf,
     },
+    /// Have Chaos Mesh carry out an experiment of deploy/chaos-mesh on a cluster of your own, record what follows, and judge it.
+    Mesh {
+        #[command(flatten)]
+        target: TargetArgs,
+        #[command(flatten)]
+        args: MeshArgs,
+        /// This project's folder.
+        #[arg(long, default_value = ".")]
+        project: PathBuf,
+    },
     /// Judge a saved history.
     Judge {
         /// The file.
@@ -148,16 +159,6 @@ enum Command {
         #[arg(required = true)]
         archives: Vec<PathBuf>,
     },
-}
-
-fn own_image(directory: &str) -> Result<OwnImage, String> {
-    let known: Vec<&str> = OWN_IMAGES.iter().map(|image| image.directory).collect();
-    OwnImage::find(directory).ok_or_else(|| format!("no such image; there are {}", known.join(", ")))
-}
-
-fn example(directory: &str) -> Result<Example, String> {
-    let known: Vec<&str> = EXAMPLES.iter().map(|example| example.directory).collect();
-    Example::find(directory).ok_or_else(|| format!("no such example; there are {}", known.join(", ")))
 }
 
 /// A rule was broken, or a bar missed.
@@ -229,10 +230,7 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             target,
             example,
             project,
-        } => {
-            let target = target.resolve()?;
-            return Ok(install(cache, state, target, example, &project).await?);
-        }
+        } => return Ok(install(cache, state, target.resolve()?, example, &project).await?),
         Command::Uninstall { target, project } => uninstall(cache, target.resolve()?, &project).await?,
         Command::Demo {
             target,
@@ -250,8 +248,10 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             return Ok(play_demo(cache, state, &options).await?);
         }
         Command::Record { target, args, project } => {
-            let target = target.resolve()?;
-            return Ok(record(cache, state, target, args, &project).await?);
+            return Ok(record(cache, state, target.resolve()?, args, &project).await?);
+        }
+        Command::Mesh { target, args, project } => {
+            return Ok(mesh(cache, state, target.resolve()?, args, &project).await?);
         }
         Command::Textbook { args, project } => return Ok(play_textbook(cache, state, args, &project).await?),
         Command::Judge { file } => return Ok(on_saved(&file, told)),
@@ -333,6 +333,23 @@ async fn play_textbook(
         }
     }
     Ok(status)
+}
+
+async fn mesh(
+    cache: &Cache,
+    state: &State,
+    target: Target,
+    args: MeshArgs,
+    project: &std::path::Path,
+) -> Result<ExitCode, cluster::Error> {
+    let ground = attach(cache, state, target).await?;
+    let interrupted = chaos::interrupt::interrupted();
+    let judged = mesh::judged(&ground, cache, project, args, Progress::Told, interrupted);
+    match Box::pin(judged).await {
+        Ok(judged) => Ok(reported(&judged, None)),
+        Err(error @ mesh::Error::NoExperiment { .. }) => Ok(failed(error, USAGE)),
+        Err(error) => Ok(failed(error, ENVIRONMENT_FAILED)),
+    }
 }
 
 /// What is done with a saved history.
@@ -422,28 +439,6 @@ async fn uninstall(cache: &Cache, target: Target, project: &std::path::Path) -> 
     Ok(())
 }
 
-/// What to do with a cluster in which everything is installed.
-const TO_PLAY_WITH: &str = "
-everything is installed; to play with it, in a shell inside the cluster's network (target/release/chaos exec -- bash):
-  kubectl -n pg get pgroute,pgledger                          # what pgsteer makes of it
-  kubectl -n pg get pods -L role -w                           # labels as they change
-  kubectl -n pg get endpointslices -w                         # and what follows from them
-  kubectl -n pgsteer-system get lease pgsteer -w              # who leads
-  kubectl -n pgsteer-system logs -f -l app.kubernetes.io/name=pgsteer
-  kubectl -n pg exec deploy/pg-node1 -- sh -c 'PGPASSWORD=$(cat /etc/postgres/secrets/app) \\
-    psql \"host=pg-service-primary.pg.svc port=6432 user=app dbname=app sslmode=verify-full sslrootcert=/etc/postgres/secrets/ca.crt\" \\
-    -c \"SELECT pg_is_in_recovery(), inet_server_addr()\"'       # where the name leads
-  kubectl -n pg exec deploy/pg-node1 -- bash -c 'kill -KILL $(head -n 1 /var/lib/postgresql/data/postmaster.pid)'   # kill a server
-  kubectl -n pg exec deploy/pg-node2 -- psql -c 'SELECT pg_promote()'  # promote a standby; the other one comes back by itself
-  kubectl -n pg label pod -l node_name=pg_node1 role-         # take a label off by hand
-  kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
-`make down` ends it.";
-
-/// As a guest `chaos` has two namespaces, its own and that of the pair.
-#[derive(Debug, thiserror::Error)]
-#[error("{} is installed into the embedded cluster alone; on a cluster of your own follow {}/README.md", .0.directory, .0.path())]
-struct OtherExample(Example);
-
 /// The cluster that a command works on; it runs already.
 async fn attach(cache: &Cache, state: &State, target: Target) -> Result<Ground, cluster::Error> {
     Ok(match target {
@@ -459,14 +454,9 @@ async fn install(
     example: Example,
     project: &std::path::Path,
 ) -> Result<ExitCode, cluster::Error> {
-    let what_next = match target {
-        Target::Yours(_) if example != TWO_DEPLOYMENTS => return Ok(failed(OtherExample(example), USAGE)),
-        Target::Yours(_) => "everything is installed; `chaos uninstall` with the same options removes it".to_owned(),
-        Target::Embedded if example == TWO_DEPLOYMENTS => TO_PLAY_WITH.to_owned(),
-        Target::Embedded => format!(
-            "everything is installed; {}/README.md says what to play with it",
-            example.path()
-        ),
+    let what_next = match what_next(example, &target) {
+        Ok(told) => told,
+        Err(error) => return Ok(failed(error, USAGE)),
     };
     let ground = attach(cache, state, target).await?;
     let installation = Installation {

@@ -17,7 +17,7 @@ use super::{Error, host};
 /// What to build, and what a caller needs to be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// etcd, the API server, kubectl and helm: enough for `--nodes 0` and the tests against a real API server.
+    /// etcd, the API server, kubectl, helm and Chaos Mesh's resource definitions: enough for `--nodes 0` and the tests against a real API server.
     ControlPlane,
     /// All that a cluster with nodes needs.
     All,
@@ -59,7 +59,7 @@ impl Programs {
         let paths = part
             .programs()
             .map(|(module, program)| (program.name, path(cache, module, program, &version)));
-        let (found, missing): (BTreeMap<_, _>, BTreeMap<_, _>) = paths.partition(|(_, path)| path.is_file());
+        let (found, missing): (BTreeMap<_, _>, BTreeMap<_, _>) = paths.partition(|(_, path)| path.exists());
         if missing.is_empty() {
             return Ok(Self(found));
         }
@@ -107,7 +107,7 @@ pub async fn build(cache: &Cache, part: Part, progress: Progress) -> Result<Prog
     let _lock = Lock::take(&cache.lock())?;
     let missing = part
         .programs()
-        .filter(|(module, program)| !path(cache, module, program, &version).is_file());
+        .filter(|(module, program)| !path(cache, module, program, &version).exists());
     for (module, program) in missing {
         let estimate = Duration::from_secs(program.cold_seconds.into());
         let step = progress.step(format!("build {}", program.name), estimate);
@@ -124,6 +124,9 @@ async fn build_one(module: &Module, program: &Program, output: &Path) -> Result<
         write(&directory.join(name), content)?;
     }
     let partial = output.with_extension("partial");
+    if partial.is_dir() {
+        std::fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;
+    }
     // The user's own Go settings must not change what is built: the key does not know them.
     Run::new(host::go())
         .args(module.build_args(program, &partial.to_string_lossy()))

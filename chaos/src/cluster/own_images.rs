@@ -67,6 +67,12 @@ impl OwnImage {
     pub fn find(directory: &str) -> Option<Self> {
         OWN_IMAGES.iter().copied().find(|image| image.directory == directory)
     }
+
+    /// The same for a command line: the error names those that there are.
+    pub fn parse(directory: &str) -> Result<Self, String> {
+        let known: Vec<&str> = OWN_IMAGES.iter().map(|image| image.directory).collect();
+        Self::find(directory).ok_or_else(|| format!("no such image; there are {}", known.join(", ")))
+    }
 }
 
 /// Downloading PostgreSQL's packages and unpacking them took 13 s on two cores; the network may be slower.

@@ -22,22 +22,34 @@ pub(crate) struct Module {
     pub(crate) programs: &'static [Program],
 }
 
-/// One program of a module.
+/// One program of a module, or what stands for one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) name: &'static str,
     /// The Go package of its `main`.
     pub(crate) package: &'static str,
+    /// What is made of the package.
+    pub(crate) made: Made,
     /// Seconds to build it on two cores when nothing is cached, in the order below; only for the progress line.
     pub(crate) cold_seconds: u32,
     /// Whether the API server alone (`--nodes 0`) and its tests need it.
     pub(crate) control_plane: bool,
 }
 
+/// What is made of a Go package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// A program.
+    Program,
+    /// A folder of the custom resource definitions that its types describe.
+    CustomResources,
+}
+
 const fn program(name: &'static str, package: &'static str, cold_seconds: u32) -> Program {
     Program {
         name,
         package,
+        made: Made::Program,
         cold_seconds,
         control_plane: false,
     }
@@ -47,6 +59,7 @@ const fn control_plane(name: &'static str, package: &'static str, cold_seconds: 
     Program {
         name,
         package,
+        made: Made::Program,
         cold_seconds,
         control_plane: true,
     }
@@ -60,6 +73,9 @@ macro_rules! pinned {
         ]
     };
 }
+
+/// The folder of Chaos Mesh's custom resource definitions, among the programs.
+pub const CHAOS_MESH_CRDS: &str = "chaos-mesh-crds";
 
 /// Every module, in the order in which it is built.
 pub(crate) const MODULES: &[Module] = &[
@@ -114,6 +130,18 @@ pub(crate) const MODULES: &[Module] = &[
         programs: &[program("coredns", "github.com/coredns/coredns", 85)],
     },
     Module {
+        name: "chaos-mesh",
+        files: pinned!("chaos-mesh", "go.sum", "doc.go"),
+        tags: "",
+        programs: &[Program {
+            name: CHAOS_MESH_CRDS,
+            package: "github.com/chaos-mesh/chaos-mesh/api/v1alpha1",
+            made: Made::CustomResources,
+            cold_seconds: 20,
+            control_plane: true,
+        }],
+    },
+    Module {
         name: "pause",
         files: pinned!("pause", "main.go"),
         tags: "",
@@ -124,6 +152,13 @@ pub(crate) const MODULES: &[Module] = &[
 impl Module {
     /// The arguments of `go` that build `program` into `output`.
     pub(crate) fn build_args(&self, program: &Program, output: &str) -> Vec<String> {
+        if program.made == Made::CustomResources {
+            let paths = format!("paths={}", program.package);
+            let directory = format!("output:crd:dir={output}");
+            return ["tool", "controller-gen", "crd", &paths, &directory]
+                .map(str::to_owned)
+                .to_vec();
+        }
         let mut args: Vec<String> = ["build", "-trimpath", "-buildvcs=false", "-ldflags", LINKER_FLAGS]
             .map(str::to_owned)
             .to_vec();

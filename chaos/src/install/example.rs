@@ -3,6 +3,8 @@
 //! They have the same names for everything (Services, Secrets, labels, the route), each in a namespace of its own, so that what looks at
 //! one of them looks at any.
 
+use crate::cluster::Target;
+
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Example {
@@ -51,8 +53,51 @@ impl Example {
         EXAMPLES.iter().copied().find(|example| example.directory == directory)
     }
 
+    /// The same for a command line: the error names those that there are.
+    pub fn parse(directory: &str) -> Result<Self, String> {
+        let known: Vec<&str> = EXAMPLES.iter().map(|example| example.directory).collect();
+        Self::find(directory).ok_or_else(|| format!("no such example; there are {}", known.join(", ")))
+    }
+
     /// Its folder, relative to the project's.
     pub fn path(&self) -> String {
         format!("deploy/examples/{}", self.directory)
     }
 }
+
+/// As a guest `chaos` has two namespaces, its own and that of the pair.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{} is installed into the embedded cluster alone; on a cluster of your own follow {}/README.md", .0.directory, .0.path())]
+pub struct OtherExample(Example);
+
+/// What a person is told once an example is installed. Some cannot be, as a guest.
+pub fn what_next(example: Example, target: &Target) -> Result<String, OtherExample> {
+    match target {
+        Target::Yours(_) if example != TWO_DEPLOYMENTS => Err(OtherExample(example)),
+        Target::Yours(_) => {
+            Ok("everything is installed; `chaos uninstall` with the same options removes it".to_owned())
+        }
+        Target::Embedded if example == TWO_DEPLOYMENTS => Ok(TO_PLAY_WITH.to_owned()),
+        Target::Embedded => Ok(format!(
+            "everything is installed; {}/README.md says what to play with it",
+            example.path()
+        )),
+    }
+}
+
+/// What to do with a cluster in which everything is installed.
+const TO_PLAY_WITH: &str = "
+everything is installed; to play with it, in a shell inside the cluster's network (target/release/chaos exec -- bash):
+  kubectl -n pg get pgroute,pgledger                          # what pgsteer makes of it
+  kubectl -n pg get pods -L role -w                           # labels as they change
+  kubectl -n pg get endpointslices -w                         # and what follows from them
+  kubectl -n pgsteer-system get lease pgsteer -w              # who leads
+  kubectl -n pgsteer-system logs -f -l app.kubernetes.io/name=pgsteer
+  kubectl -n pg exec deploy/pg-node1 -- sh -c 'PGPASSWORD=$(cat /etc/postgres/secrets/app) \\
+    psql \"host=pg-service-primary.pg.svc port=6432 user=app dbname=app sslmode=verify-full sslrootcert=/etc/postgres/secrets/ca.crt\" \\
+    -c \"SELECT pg_is_in_recovery(), inet_server_addr()\"'       # where the name leads
+  kubectl -n pg exec deploy/pg-node1 -- bash -c 'kill -KILL $(head -n 1 /var/lib/postgresql/data/postmaster.pid)'   # kill a server
+  kubectl -n pg exec deploy/pg-node2 -- psql -c 'SELECT pg_promote()'  # promote a standby; the other one comes back by itself
+  kubectl -n pg label pod -l node_name=pg_node1 role-         # take a label off by hand
+  kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
+`make down` ends it.";
