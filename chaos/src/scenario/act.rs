@@ -138,7 +138,7 @@ pub enum Await {
     Running(Who),
     /// Another controller leads than at the beginning.
     AnotherLeads,
-    /// A request of the leader to the API server is on its way: bytes that have not been acknowledged, beside those that were so before.
+    /// A write of the leader to the API server is on its way: bytes that nobody has acknowledged, beside those of the Lease's renewal.
     RequestUnderWay,
     /// A write of the one who led has come to the API server since another leads.
     LateRequest,
@@ -308,7 +308,7 @@ impl fmt::Display for Await {
             Self::Gone(who) => write!(f, "{who} of the beginning to have no pod"),
             Self::Running(who) => write!(f, "{who} of the beginning to have a pod that runs"),
             Self::AnotherLeads => f.write_str("another leader"),
-            Self::RequestUnderWay => f.write_str("a request of the leader to be under way"),
+            Self::RequestUnderWay => f.write_str("a write of the leader to be under way"),
             Self::LateRequest => f.write_str("the late request of the one who led"),
             Self::Right => f.write_str("every role to be right"),
         }

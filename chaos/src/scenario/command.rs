@@ -202,14 +202,15 @@ async fn play(
         ));
     };
     let mut kept = ledger.kept.clone();
+    let (mut unplayed, mut first): (Option<cluster::Error>, Option<cluster::Error>) = (None, None);
     for item in chosen {
         if kept.iter().any(|one| one.name == item.name(args)) {
             continue;
         }
-        let outcome: Outcome = match &item {
+        let played = match &item {
             Item::Scenario(scenario) => {
                 print_line(&format!("\n{}: {}", scenario.name, scenario.about));
-                runner.play(scenario, args.rounds.into(), &tell).await?
+                runner.play(scenario, args.rounds.into(), &tell).await
             }
             Item::Random(numbers) => {
                 print_line(&format!(
@@ -218,8 +219,21 @@ async fn play(
                     numbers.end,
                     args.seed
                 ));
-                runner.play_random(args.seed, numbers.clone(), &tell).await?
+                runner.play_random(args.seed, numbers.clone(), &tell).await
             }
+        };
+        // One that the environment did not let be played does not keep the others from it; a broken environment does.
+        let outcome: Outcome = match (played, unplayed.take()) {
+            (Ok(outcome), earlier) => {
+                first = first.or(earlier);
+                outcome
+            }
+            (Err(error), None) => {
+                print_line(&format!("not played: {}", told(&error)));
+                unplayed = Some(error);
+                continue;
+            }
+            (Err(error), Some(_)) => return Err(error.into()),
         };
         for line in outcome.lines() {
             print_line(&line);
@@ -230,7 +244,10 @@ async fn play(
     for line in summary(&kept) {
         print_line(&line);
     }
-    Ok(kept.iter().all(|one| one.passed))
+    match first.or(unplayed) {
+        Some(error) => Err(error.into()),
+        None => Ok(kept.iter().all(|one| one.passed)),
+    }
 }
 
 /// Something to be played into recordings of its own.
@@ -267,6 +284,18 @@ fn chosen(args: &RunArgs) -> Vec<Item> {
         .enumerate()
         .filter(|(index, _)| args.shard.takes(*index));
     dealt.map(|(_, item)| item).collect()
+}
+
+/// An error with all its causes.
+fn told(error: &cluster::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        told.push_str(": ");
+        told.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    told
 }
 
 fn summary(kept: &[Kept]) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use super::act::Who;
 use super::sight::pod_of;
-use super::wait::{Roles, succeeded};
+use super::wait::{Roles, late_requests, succeeded};
 use crate::fault::deployment_of;
 use crate::history::{AuditedWrite, Event, Happening, Rows};
 use crate::host_time::HostTime;
@@ -71,21 +71,9 @@ impl<'a> Seen<'a> {
         changes
     }
 
-    /// The writes of the one who led that the API server received after another led: pods alone, which is what counts.
+    /// The writes of a reign that was over when the API server received them.
     pub(super) fn late_requests(&self) -> Vec<&'a AuditedWrite> {
-        let Some(since) = succeeded(self.events, self.roles) else {
-            return Vec::new();
-        };
-        let leader = self.roles.leader();
-        let writes = self.round().filter_map(|event| match &event.what {
-            Happening::Write(write) => Some(write),
-            _ => None,
-        });
-        writes
-            .filter(|write| {
-                write.received > since && write.resource == "pods" && write.from_pod.as_deref() == Some(leader)
-            })
-            .collect()
+        late_requests(self.events, self.roles)
     }
 }
 
@@ -153,7 +141,7 @@ fn never_again(seen: &Seen<'_>, who: Who) -> Finding {
 }
 
 fn leads(seen: &Seen<'_>, should_move: bool) -> Finding {
-    let moved = succeeded(seen.events, seen.roles);
+    let moved = succeeded(seen.events, seen.roles).map(|(at, _)| at);
     let told = match moved {
         Some(at) => format!("another led after {} ms", at.millis_since(seen.roles.began)),
         None => "the same one led all the time".to_owned(),

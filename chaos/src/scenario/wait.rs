@@ -2,7 +2,7 @@
 
 use super::act::{Await, Who};
 use super::sight::{endpoints, leader, pod_of, pods, state};
-use crate::history::{Event, Happening, PodSeen, ServiceOf, State};
+use crate::history::{AuditedWrite, Event, Happening, PodSeen, ServiceOf, State};
 use crate::host_time::HostTime;
 use crate::install::{PRIMARY, REPLICA};
 
@@ -159,28 +159,45 @@ fn right(events: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
-/// When another than at the beginning was first seen to lead.
-pub(super) fn succeeded(events: &[Event], roles: &Roles) -> Option<HostTime> {
+/// When another than at the beginning was first seen to lead, and its term.
+pub(super) fn succeeded(events: &[Event], roles: &Roles) -> Option<(HostTime, u32)> {
     let mut since = events.iter().filter(|event| event.at >= roles.began);
     since.find_map(|event| match &event.what {
         Happening::Lease {
-            holder: Some(holder), ..
-        } if *holder != roles.holder && !holder.is_empty() => Some(event.at),
+            holder: Some(holder),
+            transitions,
+        } if *holder != roles.holder && !holder.is_empty() => Some((event.at, *transitions)),
         _ => None,
     })
 }
 
-fn late_request(events: &[Event], roles: &Roles) -> Result<(), String> {
-    let since = succeeded(events, roles).ok_or("nobody else leads")?;
-    let late = events.iter().any(|event| match &event.what {
-        Happening::Write(write) => {
-            write.received > since && write.resource == "pods" && write.from_pod.as_deref() == Some(roles.leader())
-        }
-        _ => false,
+/// The writes to pods of the one who led that the API server received after another led. The same controller may lead again in the same
+/// round: what it writes in a later reign is stamped with that reign's term, and is not late.
+pub(super) fn late_requests<'a>(events: &'a [Event], roles: &'a Roles) -> Vec<&'a AuditedWrite> {
+    let Some((since, term)) = succeeded(events, roles) else {
+        return Vec::new();
+    };
+    let writes = events.iter().filter_map(|event| match &event.what {
+        Happening::Write(write) => Some(write),
+        _ => None,
     });
-    if late {
-        Ok(())
+    let is_late = |write: &&AuditedWrite| {
+        let stamped = write
+            .stamp
+            .as_deref()
+            .and_then(|stamp| stamp.split('.').next()?.parse::<u32>().ok());
+        write.received > since
+            && write.resource == "pods"
+            && write.from_pod.as_deref() == Some(roles.leader())
+            && stamped.is_none_or(|stamped| stamped < term)
+    };
+    writes.filter(is_late).collect()
+}
+
+fn late_request(events: &[Event], roles: &Roles) -> Result<(), String> {
+    if late_requests(events, roles).is_empty() {
+        Err(format!("no late write of {}", roles.leader()))
     } else {
-        Err(format!("no write of {} since then", roles.leader()))
+        Ok(())
     }
 }

@@ -32,12 +32,12 @@ fn labelled(at: u64, pod: &str, role: Option<&str>) -> Event {
 fn leads(at: u64, holder: &str) -> Event {
     let lease = Happening::Lease {
         holder: Some(holder.to_owned()),
-        transitions: 1,
+        transitions: 2,
     };
     event(at, lease)
 }
 
-fn written(received: u64, from_pod: &str, code: u16) -> Event {
+fn written(received: u64, from_pod: &str, stamp: &str, code: u16) -> Event {
     let write = AuditedWrite {
         received: HostTime(received),
         verb: "patch".to_owned(),
@@ -46,7 +46,7 @@ fn written(received: u64, from_pod: &str, code: u16) -> Event {
         name: "pg-a-1-x".to_owned(),
         user: "controller".to_owned(),
         from_pod: Some(from_pod.to_owned()),
-        stamp: Some("1.2.00000001".to_owned()),
+        stamp: Some(stamp.to_owned()),
         role: RoleEdit::Off,
         endpoints: None,
         code,
@@ -92,13 +92,15 @@ fn a_beaten_server_must_not_be_granted_again_but_may_be_a_replica() {
 #[test]
 fn only_a_write_of_the_one_who_led_after_another_leads_is_late() {
     let another = leads(2_000, "pgsteer-1-y_00000002");
-    let accepted_before = written(1_500, "pgsteer-1-x", 200);
-    let of_the_next = written(2_500, "pgsteer-1-y", 200);
-    let refused = written(3_000, "pgsteer-1-x", 409);
-    let accepted = written(3_000, "pgsteer-1-x", 200);
+    let accepted_before = written(1_500, "pgsteer-1-x", "1.1.00000001", 200);
+    let of_the_next = written(2_500, "pgsteer-1-y", "2.1.00000002", 200);
+    let refused = written(3_000, "pgsteer-1-x", "1.2.00000001", 409);
+    let accepted = written(3_000, "pgsteer-1-x", "1.2.00000001", 200);
+    let leads_again = written(3_000, "pgsteer-1-x", "3.1.00000001", 200);
     let story = |late: Event| vec![accepted_before.clone(), another.clone(), of_the_next.clone(), late];
     assert!(holds(Expect::LateRequestsRefused, &story(refused)));
     assert!(!holds(Expect::LateRequestsRefused, &story(accepted)));
+    assert!(holds(Expect::LateRequestsRefused, &story(leads_again)));
 }
 
 #[test]
