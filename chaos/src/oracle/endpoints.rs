@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::facts::Pod;
 use super::{Breach, Facts, Finding};
-use crate::history::{Mark, Part, ServiceOf, State};
+use crate::history::{Mark, Part, ServiceOf};
 use crate::host_time::HostTime;
 
 /// How long after the mark rose a server below it may still be an endpoint: the label is off already, the EndpointSlice has to follow.
@@ -80,29 +79,21 @@ fn stale(facts: &Facts<'_>, mark: &Mark, from: HostTime, to: HostTime) -> Vec<(H
             };
             let (begin, end) = (listed.from.max(from), listed.to.min(to));
             // It may have been what it should be only for a part of that time.
-            for state in data(pod, facts.end).filter(|(since, until, _)| *until > begin && *since < end) {
-                let (since, until, (system, timeline)) = state;
+            for served in pod
+                .data
+                .spans(facts.end)
+                .filter(|span| span.to > begin && span.from < end)
+            {
+                let (system, timeline) = *served.value;
                 if system != mark.system || timeline < mark.timeline {
                     let seen = format!(
                         "{} ({system} on timeline {timeline}) below the mark ({} on timeline {})",
                         pod.name, mark.system, mark.timeline
                     );
-                    found.push((since.max(begin), until.min(end), seen));
+                    found.push((served.from.max(begin), served.to.min(end), seen));
                 }
             }
         }
     }
     found
-}
-
-/// Which data a server served, when: what it said last also while it says nothing.
-fn data<'a>(pod: &Pod<'a>, end: HostTime) -> impl Iterator<Item = (HostTime, HostTime, (&'a str, u32))> {
-    let mut known = super::Track::default();
-    for span in pod.state.spans(end) {
-        if let State::Writable { system, timeline } | State::InRecovery { system, timeline } = *span.value {
-            known.push(span.from, (system.as_str(), *timeline));
-        }
-    }
-    let spans: Vec<_> = known.spans(end).map(|span| (span.from, span.to, *span.value)).collect();
-    spans.into_iter()
 }

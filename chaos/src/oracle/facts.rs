@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::answers::Answers;
 use super::track::Track;
-use crate::history::{Happening, History, Mark, Part, Phase, ServiceOf, State, Target};
+use crate::history::{Happening, History, Mark, Part, Phase, ServiceOf, Standing, State, Target};
 use crate::host_time::HostTime;
 use crate::install::PRIMARY;
 use crate::workload::{Kind, Line};
@@ -49,6 +49,11 @@ pub struct Pod<'a> {
     pub ready: Track<bool>,
     /// What its server said of itself.
     pub state: Track<&'a State>,
+    /// Which data its server served: the system identifier and the timeline, from the first moment on at which it may have. What was said
+    /// last counts on while nothing is said.
+    pub data: Track<(&'a str, u32)>,
+    /// Since when it has not answered.
+    quiet: Option<HostTime>,
     /// When it was gone.
     pub gone: Option<HostTime>,
 }
@@ -120,6 +125,7 @@ impl<'a> Facts<'a> {
                 let pod = self.pods.entry(&standing.uid).or_default();
                 pod.name = &standing.pod;
                 pod.state.push(at, &standing.state);
+                pod.hear(standing);
             }
             Happening::Promotion { pod } => self.asked.push((at, pod)),
             Happening::Write(_)
@@ -255,7 +261,20 @@ pub struct Promotion<'a> {
     pub timeline: u32,
 }
 
-impl Pod<'_> {
+impl<'a> Pod<'a> {
+    /// A change of data lies between the last answer that said otherwise and the first that says so: all of that time is given to it.
+    fn hear(&mut self, standing: &'a Standing) {
+        match &standing.state {
+            State::Writable { system, timeline } | State::InRecovery { system, timeline } => {
+                let since = self.quiet.take().unwrap_or(standing.not_before);
+                self.data.push(since, (system, *timeline));
+            }
+            State::Silent => drop(self.quiet.get_or_insert(standing.not_before)),
+            // A refusal is an answer: it serves nothing else yet.
+            State::Down { .. } => self.quiet = None,
+        }
+    }
+
     /// Whether it is labelled primary at a moment.
     pub fn is_primary(&self, moment: HostTime) -> bool {
         self.role.at(moment) == Some(&Some(PRIMARY))

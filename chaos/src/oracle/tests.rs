@@ -97,6 +97,16 @@ fn a_server_below_the_mark_may_be_an_endpoint_for_a_second_and_no_longer() {
 }
 
 #[test]
+fn a_server_that_the_observer_did_not_hear_in_time_is_not_taken_for_stale() {
+    let rules = broken(|story| {
+        story.drop_where(|at, what| at == 10_300 && is_standing(what));
+        story.state(10_200, "b", State::Silent);
+        story.state(13_000, "b", writable(2));
+    });
+    assert_eq!(rules, [""; 0]);
+}
+
+#[test]
 fn a_wiped_server_is_below_the_mark_whatever_its_timeline() {
     let rules = broken(|story| {
         let (system, timeline) = ("8".to_owned(), 9);

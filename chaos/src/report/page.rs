@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::summary::service;
+use super::summary::{longest, service};
 use super::{chart, lanes, span, zero};
 use crate::host_time::HostTime;
 use crate::oracle::{Cause, Facts, Verdict};
@@ -68,7 +68,8 @@ fn outages(facts: &Facts<'_>, verdict: &Verdict) -> String {
         ];
         rows.push((strike.from, row("fault-row", &cells)));
     }
-    for outage in &verdict.outages {
+    let (outages, more) = longest(facts, verdict);
+    for outage in outages {
         let length = outage
             .to
             .map_or_else(|| "until the end".to_owned(), |to| span(to.millis_since(outage.from)));
@@ -82,6 +83,13 @@ fn outages(facts: &Facts<'_>, verdict: &Verdict) -> String {
         rows.push((outage.from, row("outage-row", &cells)));
     }
     rows.sort_by_key(|(at, _)| *at);
+    if more > 0 {
+        let cells = ["", "and shorter outages", "", "", ""].map(str::to_owned);
+        rows.push((
+            facts.end,
+            row("", &cells).replace("and shorter", &format!("and {more} shorter")),
+        ));
+    }
     if rows.is_empty() {
         rows.push((
             zero,

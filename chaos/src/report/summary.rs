@@ -28,13 +28,17 @@ pub fn summary(history: &History, verdict: &Verdict) -> Vec<String> {
             strike.target.name
         ));
     }
-    lines.extend(verdict.outages.iter().map(|outage| {
+    let (outages, more) = longest(&facts, verdict);
+    lines.extend(outages.into_iter().map(|outage| {
         format!(
             "outage  at {:>9}  {}",
             span(outage.from.millis_since(zero)),
             outage_words(outage)
         )
     }));
+    if more > 0 {
+        lines.push(format!("        and {more} shorter ones"));
+    }
     for cause in Cause::ALL {
         let count = verdict.losses.iter().filter(|loss| loss.cause == cause).count();
         if count > 0 {
@@ -60,6 +64,19 @@ pub fn summary(history: &History, verdict: &Verdict) -> Vec<String> {
     }
     lines.push(if verdict.passed() { "PASS" } else { "FAIL" }.to_owned());
     lines
+}
+
+/// Outages that are told, the longest; on a host under load there are many short ones.
+const OUTAGES_TOLD: usize = 12;
+
+/// The longest outages, by their beginning, and how many more there were.
+pub(super) fn longest<'a>(facts: &Facts<'_>, verdict: &'a Verdict) -> (Vec<&'a Outage>, usize) {
+    let mut outages: Vec<&Outage> = verdict.outages.iter().collect();
+    outages.sort_by_key(|outage| std::cmp::Reverse(outage.to.unwrap_or(facts.end).since(outage.from)));
+    let more = outages.len().saturating_sub(OUTAGES_TOLD);
+    outages.truncate(OUTAGES_TOLD);
+    outages.sort_by_key(|outage| outage.from);
+    (outages, more)
 }
 
 /// An outage in words.

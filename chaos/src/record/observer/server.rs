@@ -239,6 +239,10 @@ impl Log {
             self.answered = None;
         }
         if self.last.as_ref().is_some_and(|last| is_same(last, &state)) {
+            if matches!(state, State::Down { .. }) {
+                // Refused once more: what comes next has not been before this.
+                self.asked = at;
+            }
             return;
         }
         self.last = Some(state.clone());
