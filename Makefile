@@ -4,8 +4,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-LATER := bench soak mutants docs
-.PHONY: help up down demo images chaos check test lint tidy clean release $(LATER)
+LATER := bench soak docs
+.PHONY: help up down demo images chaos check test lint tidy clean release mutants $(LATER)
 # The steps of one target follow one another: two cores are busy with one of them.
 .NOTPARALLEL:
 
@@ -58,6 +58,9 @@ test: check release ## check, the images, the demo and six scenarios on a cluste
 lint: ## format and lint, changing what can be changed by itself
 	cargo fmt --all
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+mutants: ## change the code that keeps the promise, bit by bit: a test has to fail each time (DIFF=1: only changed lines)
+	@.ci/mutants $(if $(DIFF),--diff) $(if $(ONLY),--only '$(ONLY)')
 
 tidy: ## check the rules of style that no compiler knows
 	@.ci/tidy

@@ -24,7 +24,7 @@ use crate::clock::{Clock, Tick};
 
 /// What happens to one request.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It never arrives.
     Lost,
     /// It is carried out, and nobody hears of it.
@@ -38,7 +38,7 @@ pub(super) enum Fate {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct LeaseServer(Arc<Mutex<Store>>);
+pub(crate) struct LeaseServer(Arc<Mutex<Store>>);
 
 #[derive(Debug, Default)]
 struct Store {
@@ -51,7 +51,7 @@ struct Store {
 
 /// The clock of a test whose time is paused: it moves as the timers do, or a little faster or slower.
 #[derive(Debug)]
-pub(super) struct TimerClock {
+pub(crate) struct TimerClock {
     began: Instant,
     percent: u32,
 }
@@ -60,7 +60,7 @@ pub(super) struct TimerClock {
 
 impl LeaseServer {
     /// Stores this Lease, as if somebody else had written it.
-    pub(super) fn put(&self, spec: &Value) {
+    pub(crate) fn put(&self, spec: &Value) {
         let mut store = self.store();
         store.version += 1;
         let uid = match &store.lease {
@@ -75,40 +75,40 @@ impl LeaseServer {
         }));
     }
 
-    pub(super) fn delete(&self) {
+    pub(crate) fn delete(&self) {
         self.store().lease = None;
     }
 
-    pub(super) fn lease(&self) -> Option<Lease> {
+    pub(crate) fn lease(&self) -> Option<Lease> {
         let lease = self.store().lease.clone()?;
         Some(serde_json::from_value(lease).unwrap())
     }
 
-    pub(super) fn holder(&self) -> Option<String> {
+    pub(crate) fn holder(&self) -> Option<String> {
         self.lease()?.spec?.holder_identity.filter(|holder| !holder.is_empty())
     }
 
-    pub(super) fn term(&self) -> Option<i32> {
+    pub(crate) fn term(&self) -> Option<i32> {
         self.lease()?.spec?.lease_transitions
     }
 
     /// The next request of this method meets this fate, once.
-    pub(super) fn doom(&self, method: Method, fate: Fate) {
+    pub(crate) fn doom(&self, method: Method, fate: Fate) {
         self.store().fates.push_back((method, fate));
     }
 
     /// From now on nothing is answered, or everything is again.
-    pub(super) fn freeze(&self, frozen: bool) {
+    pub(crate) fn freeze(&self, frozen: bool) {
         self.store().frozen = frozen;
     }
 
     /// What has arrived since this was asked last: method and body.
-    pub(super) fn requests(&self) -> Vec<(Method, Value)> {
+    pub(crate) fn requests(&self) -> Vec<(Method, Value)> {
         std::mem::take(&mut self.store().requests)
     }
 
     /// A client on which nothing is ever answered, for a watch that shows nothing.
-    pub(super) fn blind_client() -> Client {
+    pub(crate) fn blind_client() -> Client {
         Client::new(
             service_fn(|_: Request<Body>| pending::<Result<Response<Full<Bytes>>, Infallible>>()),
             "pgsteer",
@@ -223,7 +223,7 @@ impl Store {
 }
 
 /// Time is virtual in these tests: a timer is what lets it pass.
-pub(super) async fn pass(span: Duration) {
+pub(crate) async fn pass(span: Duration) {
     drop(tokio::time::timeout(span, pending::<()>()).await);
 }
 
@@ -259,7 +259,7 @@ impl TimerClock {
         clippy::disallowed_methods,
         reason = "this clock is the timers' own, so that both can be paused together"
     )]
-    pub(super) fn at_percent(percent: u32) -> Self {
+    pub(crate) fn at_percent(percent: u32) -> Self {
         Self {
             began: Instant::now(),
             percent,

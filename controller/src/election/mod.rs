@@ -37,7 +37,7 @@ mod expiry;
 mod handle;
 mod leadership;
 #[cfg(test)]
-mod lease_server;
+pub(crate) mod lease_server;
 mod lease_watch;
 mod settings;
 mod state;

@@ -1,19 +1,25 @@
 //! The first act of a reign: to outrank everything that was ever written. See docs/architecture.md, the fence.
 
+use std::sync::Arc;
+
 use kube::ResourceExt;
 use shared::{names, term::Term};
 use tracing::{error, info, warn};
 
-use super::{Context, stores::Stores};
-use crate::{chain::Chain, election::RaiseError, stamp::StampState};
+use super::stores::Scope;
+use crate::{
+    chain::Chain,
+    election::{Handle, RaiseError},
+    stamp::StampState,
+};
 
 /// Attempts to raise the term within one reign; a reign that cannot is better ended.
 const RAISES_MAX: u32 = 5;
 
 /// The highest term on any object.
-fn floor(stores: &Stores) -> Option<Term> {
+fn floor(scopes: &[Arc<Scope>]) -> Option<Term> {
     let mut terms = Vec::new();
-    for scope in stores.scopes() {
+    for scope in scopes {
         let stamp = |annotations: &std::collections::BTreeMap<String, String>| {
             StampState::of(annotations.get(names::STAMP).map(String::as_str)).term()
         };
@@ -27,10 +33,10 @@ fn floor(stores: &Stores) -> Option<Term> {
 }
 
 /// Makes sure that this reign's term is above every term that was ever written. Without that it must not write.
-pub(crate) async fn outrank(context: &Context, stores: &Stores) -> bool {
-    let Some(floor) = floor(stores) else { return true };
+pub(crate) async fn outrank(election: &Handle, scopes: &[Arc<Scope>]) -> bool {
+    let Some(floor) = floor(scopes) else { return true };
     for _attempt in 0..RAISES_MAX {
-        let own = context.election.leadership.borrow().reign().map(|reign| reign.term);
+        let own = election.leadership.borrow().reign().map(|reign| reign.term);
         if own.is_none_or(|own| own > floor) {
             return own.is_some();
         }
@@ -38,7 +44,7 @@ pub(crate) async fn outrank(context: &Context, stores: &Stores) -> bool {
             error!(%floor, "an object carries the highest possible term: remove its stamp annotation by hand");
             return false;
         };
-        match context.election.raise_term(wanted).await {
+        match election.raise_term(wanted).await {
             Ok(term) => info!(%term, %floor, "the term was raised above everything that was written"),
             Err(error @ RaiseError::Unanswered(_)) => warn!(error = %Chain(&error), "trying again"),
             Err(error) => {
@@ -49,3 +55,6 @@ pub(crate) async fn outrank(context: &Context, stores: &Stores) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

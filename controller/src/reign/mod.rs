@@ -212,7 +212,7 @@ async fn govern(context: &Arc<Context>, reign: Reign, accession: &Span) {
         return;
     };
     let fence = accession.child("fence", context.clock.now());
-    let outranks = fence.around(fence::outrank(context, &stores)).await;
+    let outranks = fence.around(fence::outrank(&context.election, stores.scopes())).await;
     fence.end(context.clock.now());
     if !outranks {
         fence.fail("somebody has a higher claim");

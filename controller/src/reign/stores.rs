@@ -64,7 +64,7 @@ impl<K> Followed<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    fn new(store: Store<K>) -> Self {
+    pub(super) fn new(store: Store<K>) -> Self {
         Self {
             store,
             own: Mutex::default(),
