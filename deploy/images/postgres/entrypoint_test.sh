@@ -7,7 +7,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 EXAMPLE=$HERE/../../examples/two-deployments
 PATH=/usr/lib/postgresql/15/bin:$PATH
-WAIT_MAX=20   # seconds for any one condition; a clone takes 1 to 2
+WAIT_MAX=90   # seconds for any one condition; a clone takes 1 to 2, and where the disk is busy one checkpoint was seen to take 6
 
 # PostgreSQL refuses root.
 if ((EUID == 0)) && [[ -z ${UNPRIVILEGED:-} ]]; then
