@@ -146,7 +146,7 @@ impl Installation<'_> {
     async fn apply(&self, path: &str, images: &Images) -> Result<(), Error> {
         let path = self.project.join(path);
         let manifest = std::fs::read_to_string(&path).map_err(cluster::Error::io("read", &path))?;
-        let manifest = images.put_into(&manifest).into_bytes();
+        let manifest = images.put_into(&self.example.put_into(&manifest)).into_bytes();
         self.ground.kubectl().run(&["apply", "-f", "-"], Some(manifest)).await?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use chaos::cluster::{
 };
 use chaos::demo;
 use chaos::ground::{Ground, Guest};
-use chaos::install::example::{TWO_DEPLOYMENTS, what_next};
+use chaos::install::example::{ExampleArgs, TWO_DEPLOYMENTS, what_next};
 use chaos::install::{self, Example, Installation};
 use chaos::judge::{self, Judged, RecordArgs};
 use chaos::mesh::{self, MeshArgs};
@@ -73,9 +73,8 @@ enum Command {
     Install {
         #[command(flatten)]
         target: TargetArgs,
-        /// Which folder of deploy/examples; the others than the default need the embedded cluster.
-        #[arg(long, default_value = TWO_DEPLOYMENTS.directory, value_parser = Example::parse)]
-        example: Example,
+        #[command(flatten)]
+        args: ExampleArgs,
         /// This project's folder.
         #[arg(long, default_value = ".")]
         project: PathBuf,
@@ -226,11 +225,9 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             let archives = cluster::write_own_images(cache, &project, &images, Progress::Told).await?;
             print_lines(archives.into_iter().map(|archive| archive.path.display().to_string()));
         }
-        Command::Install {
-            target,
-            example,
-            project,
-        } => return Ok(install(cache, state, target.resolve()?, example, &project).await?),
+        Command::Install { target, args, project } => {
+            return Ok(install(cache, state, target.resolve()?, args.chosen(), &project).await?);
+        }
         Command::Uninstall { target, project } => uninstall(cache, target.resolve()?, &project).await?,
         Command::Demo {
             target,

@@ -3,6 +3,8 @@
 //! They have the same names for everything (Services, Secrets, labels, the route), each in a namespace of its own, so that what looks at
 //! one of them looks at any.
 
+use clap::Args;
+
 use crate::cluster::Target;
 
 /// One of them.
@@ -14,6 +16,26 @@ pub struct Example {
     pub namespace: &'static str,
     /// The folder in `deploy/images` of the image that its servers run.
     pub image: &'static str,
+}
+
+/// Which of them to install, and where.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ExampleArgs {
+    /// Which folder of deploy/examples; the others than the default need the embedded cluster.
+    #[arg(long, default_value = TWO_DEPLOYMENTS.directory, value_parser = Example::parse)]
+    example: Example,
+    /// In the namespace of the default one, and instead of it: there the recorder and the judge look.
+    #[arg(long)]
+    in_place: bool,
+}
+
+impl ExampleArgs {
+    /// What was asked for.
+    pub fn chosen(self) -> Example {
+        let Self { example, in_place } = self;
+        let namespace = if in_place { super::NAMESPACE } else { example.namespace };
+        Example { namespace, ..example }
+    }
 }
 
 /// The pair that nobody promotes: a scenario does so itself, for exact timings.
@@ -59,6 +81,19 @@ impl Example {
         Self::find(directory).ok_or_else(|| format!("no such example; there are {}", known.join(", ")))
     }
 
+    /// One of its files, as it reads when it lives in this namespace.
+    pub fn put_into(&self, manifest: &str) -> String {
+        let written = Self::find(self.directory).map_or(self.namespace, |example| example.namespace);
+        if written == self.namespace {
+            return manifest.to_owned();
+        }
+        let is_namespace = manifest.contains("\nkind: Namespace\n");
+        let name = |namespace| format!("{}: {namespace}\n", if is_namespace { "  name" } else { "namespace" });
+        manifest
+            .replace(&name(written), &name(self.namespace))
+            .replace(&format!(".{written}.svc"), &format!(".{}.svc", self.namespace))
+    }
+
     /// Its folder, relative to the project's.
     pub fn path(&self) -> String {
         format!("deploy/examples/{}", self.directory)
@@ -101,3 +136,24 @@ everything is installed; to play with it, in a shell inside the cluster's networ
   kubectl -n pg label pod -l node_name=pg_node1 role-         # take a label off by hand
   kubectl -n pgsteer-system delete pod -l app.kubernetes.io/name=pgsteer
 `make down` ends it.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_names_the_namespace_that_its_example_is_put_into() {
+        let moved = Example {
+            namespace: "pg",
+            ..PATRONI
+        };
+        let written = "kind: Role\n  name: patroni\n  namespace: patroni\nserverName: pg.patroni.svc\n";
+        assert_eq!(PATRONI.put_into(written), written);
+        assert_eq!(
+            moved.put_into(written),
+            "kind: Role\n  name: patroni\n  namespace: pg\nserverName: pg.pg.svc\n"
+        );
+        let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: patroni\n";
+        assert!(moved.put_into(namespace).ends_with("  name: pg\n"));
+    }
+}
