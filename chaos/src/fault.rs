@@ -141,6 +141,16 @@ impl<'a> Faults<'a> {
         self.open.is_empty()
     }
 
+    /// Heals the latest so many.
+    pub fn heal_last(&mut self, count: usize) -> Result<(), Error> {
+        let earlier = self.open.len().saturating_sub(count);
+        let latest = self.open.split_off(earlier);
+        let earlier = std::mem::replace(&mut self.open, latest);
+        let healed = self.heal();
+        self.open.splice(0..0, earlier);
+        healed
+    }
+
     /// Heals the oldest so many.
     pub fn heal_first(&mut self, count: usize) -> Result<(), Error> {
         let later = self.open.split_off(count.min(self.open.len()));

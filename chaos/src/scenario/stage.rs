@@ -152,12 +152,15 @@ impl<'a> Stage<'a> {
             self.recorder.fault(fault.name(), target.clone(), Phase::Injected);
         }
         strike::strike(self, fault).await?;
+        let parts = self.faults.len() - before;
         if fault.is_over_at_once() {
+            // What mends by itself must not stand in the row of those that wait to be healed.
+            tokio::task::block_in_place(|| self.faults.heal_last(parts))?;
             for target in targets {
                 self.recorder.fault(fault.name(), target, Phase::Healed);
             }
         } else {
-            self.open.push_back((fault, targets, self.faults.len() - before));
+            self.open.push_back((fault, targets, parts));
         }
         Ok(())
     }
@@ -168,7 +171,6 @@ impl<'a> Stage<'a> {
             let Some((fault, targets, parts)) = self.open.pop_front() else {
                 break;
             };
-            // What was over at once has nothing to heal, but stands in the same row.
             let healed = tokio::task::block_in_place(|| self.faults.heal_first(parts));
             for target in targets {
                 (self.tell)(&format!("healed: {}: {}", fault.name(), target.name));
