@@ -172,9 +172,6 @@ const ENVIRONMENT_FAILED: u8 = 3;
 /// Two cores unpack 100 MB on three nodes in about this time; only for the progress line.
 const LOAD_ESTIMATE: Duration = Duration::from_secs(5);
 
-/// A server that was killed is a standby again within ten seconds, on a busy host within a minute.
-const SETTLED_LIMIT: Duration = Duration::from_mins(3);
-
 /// Why a command did not come to its end.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -318,18 +315,12 @@ async fn play_textbook(
         progress: Progress::Told,
         example: TWO_DEPLOYMENTS,
     };
-    let mut status = ExitCode::SUCCESS;
-    for sabotage in args.sabotage {
-        if let Err(error) = installation.wait_until_settled(SETTLED_LIMIT).await {
-            return Ok(failed(error, ENVIRONMENT_FAILED));
-        }
-        let caught = Box::pin(textbook::catch(&ground, &images, sabotage, &args.reports)).await?;
-        print_lines([caught.line()]);
-        if !caught.is_caught() {
-            status = ExitCode::from(BROKEN);
-        }
+    match Box::pin(textbook::catch_all(&installation, &images, &args)).await {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::from(BROKEN)),
+        Err(install::Error::Environment(error)) => Err(error),
+        Err(error) => Ok(failed(error, ENVIRONMENT_FAILED)),
     }
-    Ok(status)
 }
 
 async fn mesh(

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use shared::ledger::PostgresLedger;
 use shared::names::STAMP;
 
-pub use play::{Caught, catch};
+pub use play::{Caught, catch, catch_all};
 
 use self::wanted::{Asked, wanted};
 use crate::cluster;

@@ -12,13 +12,13 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use shared::ledger::PostgresLedger;
 
-use super::{Sabotage, Textbook};
+use super::{Sabotage, Textbook, TextbookArgs};
 use crate::cluster;
 use crate::console::{POSTGRES_PORT, servers};
 use crate::ground::{Ground, Images};
 use crate::history::{Event, Happening, Part, Phase, Target};
 use crate::host_time::HostTime;
-use crate::install::{NAMESPACE, PRIMARY, ROUTE};
+use crate::install::{self, Installation, NAMESPACE, PRIMARY, ROUTE};
 use crate::oracle::{self, Verdict};
 use crate::record::{Options, Recorder, pods};
 use crate::report;
@@ -88,6 +88,25 @@ impl Caught {
             self.report.display()
         )
     }
+}
+
+/// A server that was killed is a standby again within ten seconds, on a busy host within a minute.
+const SETTLED_LIMIT: Duration = Duration::from_mins(3);
+
+/// Plays every sabotage that is asked for, each on a Settled route, tells what became of it, and answers whether all were caught.
+pub async fn catch_all(
+    installation: &Installation<'_>,
+    images: &Images,
+    args: &TextbookArgs,
+) -> Result<bool, install::Error> {
+    let mut all = true;
+    for sabotage in &args.sabotage {
+        installation.wait_until_settled(SETTLED_LIMIT).await?;
+        let caught = Box::pin(catch(installation.ground, images, *sabotage, &args.reports)).await?;
+        installation.progress.tell(&caught.line());
+        all &= caught.is_caught();
+    }
+    Ok(all)
 }
 
 /// Plays one sabotage on a route that is Settled, judges it, and puts pgsteer back.
