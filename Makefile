@@ -45,6 +45,7 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "build the tests" cargo test --workspace --locked --no-run
 	@$(STEP) "build the control plane" target/debug/chaos build --control-plane
 	@$(STEP) "tests" cargo test --workspace --locked
+	@$(STEP) "alerts" promtool test rules deploy/prometheus/rules_test.yaml
 	@$(STEP) "the entry point against real servers" deploy/images/postgres/entrypoint_test.sh
 
 test: check release ## check, the images, the demo and six scenarios on a cluster

@@ -40,6 +40,9 @@ enum Command {
         /// Only etcd, the API server, kubectl and helm: enough for `--nodes 0` and the tests.
         #[arg(long)]
         control_plane: bool,
+        /// Only Jaeger, for the test that reads traces back.
+        #[arg(long, conflicts_with = "control_plane")]
+        jaeger: bool,
     },
     /// Boot a cluster and leave it running.
     Up {
@@ -198,8 +201,12 @@ async fn main() -> ExitCode {
 
 async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Build { control_plane } => {
-            let part = if control_plane { Part::ControlPlane } else { Part::All };
+        Command::Build { control_plane, jaeger } => {
+            let part = match (control_plane, jaeger) {
+                (true, _) => Part::ControlPlane,
+                (_, true) => Part::Jaeger,
+                (false, false) => Part::All,
+            };
             cluster::build(cache, part, Progress::Told).await?;
         }
         Command::Up { nodes } => up(cache, state, nodes).await?,

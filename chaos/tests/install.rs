@@ -120,6 +120,37 @@ async fn with_named_namespaces_nothing_is_granted_elsewhere() {
 }
 
 #[tokio::test]
+async fn the_objects_of_the_prometheus_operator_are_there_when_asked_for_and_keep_the_routes_namespace() {
+    let programs = programs().await;
+    let render = |settings: &[&str]| {
+        let mut helm = Command::new(programs.path("helm"));
+        helm.args(["template", "pgsteer"]).arg(deploy("chart/pgsteer"));
+        run(helm.args(settings.iter().flat_map(|setting| ["--set", setting])))
+    };
+    assert!(!render(&[]).contains("monitoring.coreos.com"), "off by default");
+    let labels = "monitoring.labels.release=stack";
+    for (monitor, kind, endpoints) in [
+        ("serviceMonitor", "ServiceMonitor", "endpoints"),
+        ("podMonitor", "PodMonitor", "podMetricsEndpoints"),
+    ] {
+        let rendered = render(&[&format!("monitoring.{monitor}.enabled=true"), labels]);
+        let end = format!("  {endpoints}:\n    - port: admin\n      interval: 15s\n      honorLabels: true");
+        assert!(
+            rendered.contains(&format!("kind: {kind}\n")) && rendered.contains(&end),
+            "{rendered}"
+        );
+        assert!(rendered.contains("    release: stack\n"), "{rendered}");
+    }
+    let rendered = render(&["monitoring.prometheusRule.enabled=true"]);
+    let rules = std::fs::read_to_string(deploy("prometheus/rules.yaml")).expect("the rules");
+    let alerts = |text: &str| text.matches("- alert: ").count();
+    assert!(
+        rendered.contains("kind: PrometheusRule\n") && alerts(&rendered) == alerts(&rules),
+        "{rendered}"
+    );
+}
+
+#[tokio::test]
 #[expect(
     clippy::disallowed_methods,
     reason = "the question is what the account may do; nothing is written"

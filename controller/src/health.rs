@@ -84,6 +84,11 @@ impl Health {
         self.beat.store(self.clock.now().as_nanos(), Ordering::Relaxed);
     }
 
+    /// When the main loop last came round.
+    pub fn last_beat(&self) -> Tick {
+        Tick::from_nanos(self.beat.load(Ordering::Relaxed))
+    }
+
     /// This replica follows `holder`, as the Lease tells it.
     pub fn follows(&self, holder: Option<&str>) {
         let mut phase = self.phase_mut();
@@ -117,10 +122,7 @@ impl Health {
 
     /// Fails only when a restart would help.
     pub fn live(&self) -> Result<(), Unhealthy> {
-        let age = self
-            .clock
-            .now()
-            .since(Tick::from_nanos(self.beat.load(Ordering::Relaxed)));
+        let age = self.clock.now().since(self.last_beat());
         if age > HEARTBEAT_AGE_MAX {
             Err(Unhealthy::Stuck { age })
         } else {

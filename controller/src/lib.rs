@@ -20,4 +20,5 @@ pub mod switch;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;
+pub mod watchdog;
 pub mod writer;

@@ -1,14 +1,17 @@
-//! The metrics of one process, as `/metrics` shows them (`OpenMetrics` text).
+//! The metrics of one process, as `/metrics` shows them (`OpenMetrics` text). docs/metrics.md lists them for users.
 //!
 //! Everybody who has something to report calls a method here; nobody sees a metric family. Label values come from enums,
 //! or from routes and pods that exist: what is gone, and everything once the reign ends, is taken out again, so that the
 //! number of series is bounded by what the leader looks after.
 
+mod shown;
+mod words;
+
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use probe::Evidence;
@@ -16,6 +19,7 @@ use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
         counter::Counter,
+        exemplar::HistogramWithExemplars,
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
@@ -23,61 +27,29 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use shared::{role::Role, term::Term};
+use shared::term::Term;
 
-use crate::{decide::Verdict, switch::Ended};
+pub use shown::{PodView, RouteView};
+pub use words::{RouteState, Write, WriteOutcome};
+
+use crate::switch::{Cause, Ended};
+use shown::{RouteName, Routes};
+use words::evidence_word;
 
 /// Upper bounds of the histogram buckets, in seconds: half a millisecond (an answer from the same node) to 16 s (longer than
 /// any time-out here), each twice the one before.
 const BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
 
-/// Where a route stands, as `pgsteer_route_state` shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteState {
-    /// It was decided about.
-    Decided(Verdict),
-    /// It cannot be served as it is written.
-    Refused,
-}
+/// Upper bounds for what clients suffer, in seconds: from a switch that nobody noticed (15 ms) to a quarter of an hour.
+const SWITCH_BUCKETS: (f64, f64, u16) = (0.015, 2.0, 17);
 
-/// What a write was for.
+/// What waits for somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// This reign's stamp on a pod, and nothing else.
-    Stamp,
-    /// This reign's term in a ledger, and nothing else.
-    StampLedger,
-    /// The primary role taken off.
-    Withdraw,
-    /// A role that is not primary, or none.
-    Relabel,
-    /// The mark.
-    SetMark,
-    /// The primary role put on.
-    Grant,
-    /// The accept annotation taken off a route.
-    ClearAccept,
-    /// A route's status.
-    Status,
-    /// An Event.
-    Event,
-}
-
-/// What became of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteOutcome {
-    /// Carried out.
-    Done,
-    /// The object had changed, or is another one: nothing was written.
-    Conflict,
-    /// The object is gone.
-    Gone,
-    /// The API server said no: RBAC, admission, validation.
-    Refused,
-    /// No definite answer: it may have been carried out, or may still be.
-    Unknown,
-    /// Never sent: there was no permit for it.
-    NotSent,
+pub enum Queue {
+    /// Routes whose turn is due.
+    Routes,
+    /// Sightings that the loop has not taken in.
+    Sightings,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,18 +59,18 @@ struct RouteLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
+struct CauseLabels {
     namespace: String,
     route: String,
-    state: &'static str,
+    cause: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RoleLabels {
+struct ProbeLabels {
     namespace: String,
     route: String,
     pod: String,
-    role: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -108,31 +80,49 @@ struct WriteLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
+struct CallLabels {
+    method: String,
+    resource: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    queue: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+/// What an exemplar carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TraceLabels {
+    trace_id: String,
 }
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
-
-/// The roles that were last shown of each route, by pod: what must be taken out when they change.
-type Shown = BTreeMap<RouteName, BTreeMap<String, &'static str>>;
-
-/// Namespace and name.
-type RouteName = (String, String);
+type Traced = HistogramWithExemplars<TraceLabels>;
+type TracedHistograms = Family<RouteLabels, Traced, fn() -> Traced>;
 
 /// All metrics of one process.
 pub struct Metrics {
     registry: Registry,
     leader: Gauge,
     term: Gauge,
-    route_state: Family<StateLabels, Gauge>,
-    pod_role: Family<RoleLabels, Gauge>,
-    switches: Family<RouteLabels, Counter>,
+    reigns: Counter,
+    routes: Arc<Routes>,
+    switches: Family<CauseLabels, Counter>,
+    switch_seconds: TracedHistograms,
+    write_outage_seconds: TracedHistograms,
     writes: Family<WriteLabels, Counter>,
-    probes: Family<OutcomeLabels, Counter>,
-    probe_seconds: Histograms<OutcomeLabels>,
+    call_seconds: Histograms<CallLabels>,
+    probes: Family<ProbeLabels, Counter>,
+    probe_seconds: Histograms<RouteLabels>,
     turn_seconds: Histogram,
-    shown: Mutex<Shown>,
+    decide_seconds: Histogram,
+    queues: Family<QueueLabels, Gauge>,
+    stores: Family<KindLabels, Gauge>,
 }
 
 // === impl Metrics ===
@@ -150,112 +140,145 @@ impl Metrics {
             registry: Registry::with_prefix("pgsteer"),
             leader: Gauge::default(),
             term: Gauge::default(),
-            route_state: Family::default(),
-            pod_role: Family::default(),
+            reigns: Counter::default(),
+            routes: Arc::default(),
             switches: Family::default(),
+            switch_seconds: Family::new_with_constructor(traced_buckets),
+            write_outage_seconds: Family::new_with_constructor(traced_buckets),
             writes: Family::default(),
+            call_seconds: Family::new_with_constructor(buckets),
             probes: Family::default(),
             probe_seconds: Family::new_with_constructor(buckets),
             turn_seconds: buckets(),
-            shown: Mutex::default(),
+            decide_seconds: buckets(),
+            queues: Family::default(),
+            stores: Family::default(),
         };
-        metrics.register();
+        metrics.register_process();
+        metrics.register_routes();
         metrics
     }
 
-    fn register(&mut self) {
+    fn register_process(&mut self) {
         let registry = &mut self.registry;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version that runs", build);
         registry.register("leader", "1 while this replica leads, else 0", self.leader.clone());
         registry.register("term", "The term of this replica's last reign", self.term.clone());
-        let help = "1 for the state that the route is in, 0 for the others";
-        registry.register("route_state", help, self.route_state.clone());
-        let help = "1 for the role that the pod is labelled; none where it has no role";
-        registry.register("pod_role", help, self.pod_role.clone());
-        let help = "Changes of a route's primary that this replica carried out";
-        registry.register("switches", help, self.switches.clone());
+        registry.register("reigns", "Reigns of this replica", self.reigns.clone());
         let help = "Writes to the API server, by purpose and by what became of them";
         registry.register("writes", help, self.writes.clone());
-        registry.register(
-            "probes",
-            "Questions to servers, by what the answer was worth",
-            self.probes.clone(),
-        );
-        let help = "Time from a question to its answer or failure";
-        registry.register_with_unit("probe", help, Unit::Seconds, self.probe_seconds.clone());
-        let help = "Time that one turn of one route took, its writes included";
+        let help = "Time from a request to the API server to its answer or failure, watches and the lease apart";
+        registry.register_with_unit("api_request", help, Unit::Seconds, self.call_seconds.clone());
+        let help =
+            "Time that one turn of one route took, its writes included; turns that write nothing are not counted";
         registry.register_with_unit("turn", help, Unit::Seconds, self.turn_seconds.clone());
+        let help = "Time that it took to look at one route and to decide about it";
+        registry.register_with_unit("decide", help, Unit::Seconds, self.decide_seconds.clone());
+        let help = "What waits for the leader's loop";
+        registry.register("queue_length", help, self.queues.clone());
+        let help = "Objects that the leader's informers hold";
+        registry.register("store_objects", help, self.stores.clone());
+    }
+
+    fn register_routes(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Changes of a route's primary that this replica carried out, by cause";
+        registry.register("switches", help, self.switches.clone());
+        let help = "Time from the first sighting that differed until a switch was over";
+        registry.register_with_unit("switch", help, Unit::Seconds, self.switch_seconds.clone());
+        let help = "Time in which nobody could write through the Service, as the leader saw it";
+        registry.register_with_unit("write_outage", help, Unit::Seconds, self.write_outage_seconds.clone());
+        let help = "Questions to servers, by what the answer was worth";
+        registry.register("probes", help, self.probes.clone());
+        let help = "Time from a question to a server to its answer or failure";
+        registry.register_with_unit("probe", help, Unit::Seconds, self.probe_seconds.clone());
+        registry.register_collector(Box::new(Arc::clone(&self.routes)));
     }
 
     /// This replica leads from now on.
     pub fn leads(&self, term: Term) {
         self.leader.set(1);
         self.term.set(i64::from(term.0));
+        self.reigns.inc();
     }
 
     /// This replica leads no more: it knows nothing of any route.
     pub fn follows(&self) {
         self.leader.set(0);
-        self.shown().clear();
-        self.route_state.clear();
-        self.pod_role.clear();
+        self.routes.clear();
         self.switches.clear();
+        self.switch_seconds.clear();
+        self.write_outage_seconds.clear();
+        self.probes.clear();
+        self.probe_seconds.clear();
+        self.queues.clear();
+        self.stores.clear();
     }
 
-    /// Shows one route as it stands: its state, and each of its pods with its role.
-    pub fn show_route<'a>(
-        &self,
-        namespace: &str,
-        route: &str,
-        state: RouteState,
-        pods: impl IntoIterator<Item = (&'a str, Option<Role>)>,
-    ) {
-        let now: BTreeMap<String, &'static str> = pods
-            .into_iter()
-            .map(|(pod, role)| (pod.to_owned(), role.map_or("none", Role::as_str)))
-            .collect();
-        let mut shown = self.shown();
-        let before = shown.entry((namespace.to_owned(), route.to_owned())).or_default();
-        for (pod, role) in before.iter().filter(|(pod, role)| now.get(*pod) != Some(role)) {
-            self.pod_role.remove(&role_labels(namespace, route, pod, role));
+    /// Shows one route as it stands.
+    pub fn show_route(&self, namespace: &str, route: &str, view: RouteView) {
+        let name = name(namespace, route);
+        for pod in self.routes.show(&name, view) {
+            self.forget_probes(&name, &pod);
         }
-        for (pod, role) in &now {
-            self.pod_role
-                .get_or_create(&role_labels(namespace, route, pod, role))
-                .set(1);
+        // Made at nought, so that the first of each is an increase that a query can see.
+        for cause in Cause::ALL {
+            drop(self.switches.get_or_create(&cause_labels(namespace, route, cause)));
         }
-        *before = now;
-        for word in RouteState::ALL.map(RouteState::as_str) {
-            let here = i64::from(word == state.as_str());
-            self.route_state
-                .get_or_create(&state_labels(namespace, route, word))
-                .set(here);
-        }
-        // Made at nought, so that the first switch is an increase that a query can see.
-        drop(self.switches.get_or_create(&route_labels(namespace, route)));
+        let labels = route_labels(namespace, route);
+        drop(self.switch_seconds.get_or_create(&labels));
+        drop(self.write_outage_seconds.get_or_create(&labels));
+    }
+
+    /// Shows the conditions of a route that is shown.
+    pub fn show_conditions(&self, namespace: &str, route: &str, conditions: BTreeMap<String, bool>) {
+        self.routes.show_conditions(&name(namespace, route), conditions);
     }
 
     /// Takes out all that is shown of a route that is gone.
     pub fn forget_route(&self, namespace: &str, route: &str) {
-        if let Entry::Occupied(before) = self.shown().entry((namespace.to_owned(), route.to_owned())) {
-            for (pod, role) in before.remove() {
-                self.pod_role.remove(&role_labels(namespace, route, &pod, role));
-            }
+        let (name, labels) = (name(namespace, route), route_labels(namespace, route));
+        for pod in self.routes.forget(&name) {
+            self.forget_probes(&name, &pod);
         }
-        for word in RouteState::ALL.map(RouteState::as_str) {
-            self.route_state.remove(&state_labels(namespace, route, word));
+        for cause in Cause::ALL {
+            self.switches.remove(&cause_labels(namespace, route, cause));
         }
-        self.switches.remove(&route_labels(namespace, route));
+        self.switch_seconds.remove(&labels);
+        self.write_outage_seconds.remove(&labels);
+        self.probe_seconds.remove(&labels);
+    }
+
+    fn forget_probes(&self, (namespace, route): &RouteName, pod: &str) {
+        for outcome in words::EVIDENCE {
+            self.probes.remove(&probe_labels(namespace, route, pod, outcome));
+        }
     }
 
     /// A route's primary changed, by this replica's doing.
-    pub fn switched(&self, namespace: &str, route: &str) {
-        self.switches.get_or_create(&route_labels(namespace, route)).inc();
+    pub fn switched(&self, namespace: &str, route: &str, cause: Cause) {
+        self.switches
+            .get_or_create(&cause_labels(namespace, route, cause))
+            .inc();
     }
 
-    /// A switch came to its end; `trace` tells more about it.
-    pub fn switch_ended(&self, _namespace: &str, _route: &str, _ended: &Ended, _trace: Option<String>) {}
+    /// A switch came to its end; `trace` tells more about it. One that granted nothing is counted nowhere.
+    pub fn switch_ended(&self, namespace: &str, route: &str, ended: &Ended, trace: Option<String>, at: SystemTime) {
+        if ended.granted.is_none() {
+            return;
+        }
+        let labels = route_labels(namespace, route);
+        let trace = trace.map(|trace_id| TraceLabels { trace_id });
+        let took = ended.took().as_secs_f64();
+        self.switch_seconds
+            .get_or_create(&labels)
+            .observe(took, trace.clone(), Some(at));
+        if let Some(outage) = ended.write_outage() {
+            let outages = self.write_outage_seconds.get_or_create(&labels);
+            outages.observe(outage.as_secs_f64(), trace, Some(at));
+        }
+    }
 
     /// A write to the API server came to its end.
     pub fn wrote(&self, action: Write, outcome: WriteOutcome) {
@@ -266,18 +289,45 @@ impl Metrics {
         self.writes.get_or_create(&labels).inc();
     }
 
-    /// A server was asked, and this is what it came to after this long.
-    pub fn probed(&self, evidence: Evidence, took: Duration) {
-        let labels = OutcomeLabels {
-            outcome: evidence_word(evidence),
+    /// A request about one object was answered, or failed.
+    pub fn called(&self, method: &str, resource: &str, took: Duration) {
+        let labels = CallLabels {
+            method: method.to_owned(),
+            resource: resource.to_owned(),
         };
+        self.call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A server was asked, and this is what it came to after this long. A pod that is not shown any more is not counted.
+    pub fn probed(&self, namespace: &str, route: &str, pod: &str, evidence: Evidence, took: Duration) {
+        if !self.routes.has_pod(&name(namespace, route), pod) {
+            return;
+        }
+        let labels = probe_labels(namespace, route, pod, evidence_word(evidence));
         self.probes.get_or_create(&labels).inc();
+        let labels = route_labels(namespace, route);
         self.probe_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// One turn of one route came to its end.
+    /// The writes of one turn of one route came to their end.
     pub fn turned(&self, took: Duration) {
         self.turn_seconds.observe(took.as_secs_f64());
+    }
+
+    /// One route was looked at and decided about.
+    pub fn decided(&self, took: Duration) {
+        self.decide_seconds.observe(took.as_secs_f64());
+    }
+
+    /// So much waits.
+    pub fn waits(&self, queue: Queue, length: usize) {
+        let labels = QueueLabels { queue: queue.as_str() };
+        self.queues.get_or_create(&labels).set(as_gauge(length));
+    }
+
+    /// The informers hold so many objects of a kind.
+    pub fn holds(&self, kind: &'static str, objects: usize) {
+        self.stores.get_or_create(&KindLabels { kind }).set(as_gauge(objects));
     }
 
     /// All metrics as `OpenMetrics` text.
@@ -285,11 +335,6 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
-    }
-
-    fn shown(&self) -> MutexGuard<'_, Shown> {
-        // What is kept there is only what is shown: worth having even after a panic half-way.
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -299,9 +344,31 @@ impl fmt::Debug for Metrics {
     }
 }
 
+impl Queue {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Routes => "routes",
+            Self::Sightings => "sightings",
+        }
+    }
+}
+
 fn buckets() -> Histogram {
     let (first, factor, count) = BUCKETS;
     Histogram::new(exponential_buckets(first, factor, count))
+}
+
+fn traced_buckets() -> Traced {
+    let (first, factor, count) = SWITCH_BUCKETS;
+    HistogramWithExemplars::new(exponential_buckets(first, factor, count))
+}
+
+fn as_gauge(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+fn name(namespace: &str, route: &str) -> RouteName {
+    (namespace.to_owned(), route.to_owned())
 }
 
 fn route_labels(namespace: &str, route: &str) -> RouteLabels {
@@ -311,84 +378,20 @@ fn route_labels(namespace: &str, route: &str) -> RouteLabels {
     }
 }
 
-fn state_labels(namespace: &str, route: &str, state: &'static str) -> StateLabels {
-    StateLabels {
+fn cause_labels(namespace: &str, route: &str, cause: Cause) -> CauseLabels {
+    CauseLabels {
         namespace: namespace.to_owned(),
         route: route.to_owned(),
-        state,
+        cause: cause.as_str(),
     }
 }
 
-fn role_labels(namespace: &str, route: &str, pod: &str, role: &'static str) -> RoleLabels {
-    RoleLabels {
+fn probe_labels(namespace: &str, route: &str, pod: &str, outcome: &'static str) -> ProbeLabels {
+    ProbeLabels {
         namespace: namespace.to_owned(),
         route: route.to_owned(),
         pod: pod.to_owned(),
-        role,
-    }
-}
-
-const fn evidence_word(evidence: Evidence) -> &'static str {
-    match evidence {
-        Evidence::Writable => "writable",
-        Evidence::InRecovery => "in_recovery",
-        Evidence::Down => "down",
-        Evidence::Starting => "starting",
-        Evidence::Silent => "silent",
-        Evidence::Barred => "barred",
-        Evidence::Unclear => "unclear",
-    }
-}
-
-// === impl RouteState, Write, WriteOutcome ===
-
-impl RouteState {
-    const ALL: [Self; 7] = [
-        Self::Decided(Verdict::Settled),
-        Self::Decided(Verdict::Moving),
-        Self::Decided(Verdict::NoPrimary),
-        Self::Decided(Verdict::SplitBrain),
-        Self::Decided(Verdict::Blind),
-        Self::Decided(Verdict::Paused),
-        Self::Refused,
-    ];
-
-    /// The word as status and metrics show it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Decided(verdict) => verdict.as_str(),
-            Self::Refused => "Refused",
-        }
-    }
-}
-
-impl Write {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stamp => "stamp",
-            Self::StampLedger => "stamp_ledger",
-            Self::Withdraw => "withdraw",
-            Self::Relabel => "relabel",
-            Self::SetMark => "set_mark",
-            Self::Grant => "grant",
-            Self::ClearAccept => "clear_accept",
-            Self::Status => "status",
-            Self::Event => "event",
-        }
-    }
-}
-
-impl WriteOutcome {
-    /// The word as spans and metrics show it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Conflict => "conflict",
-            Self::Gone => "gone",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-            Self::NotSent => "not_sent",
-        }
+        outcome,
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     host::Host,
     metrics::Metrics,
     telemetry,
+    watchdog::{self, STUCK_MAX},
 };
 use task::Task;
 
@@ -95,6 +96,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let health = Arc::new(Health::new(Arc::clone(&host.clock)));
+    watchdog::start(Arc::clone(&health), Arc::clone(&host.clock), STUCK_MAX)?;
     let metrics = Arc::new(Metrics::new());
     let admin = Admin::bind(admin_address).await?;
     let config = bounded(Config::infer().await?);

@@ -20,7 +20,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracer};
 
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 
 /// Begins traces; the default exports nothing.
 #[derive(Debug, Clone, Default)]
@@ -52,14 +52,15 @@ impl Tracer {
         Self(Some(tracer))
     }
 
-    /// Begins a trace whose first span began at `at`, linked with others that it has to do with. `now` is the present moment.
-    pub fn begin(&self, name: &'static str, at: Tick, now: Tick, links: &[&Span]) -> Span {
+    /// Begins a trace whose first span began at `at`, linked with others that it has to do with.
+    pub fn begin(&self, name: &'static str, at: Tick, clock: &dyn Clock, links: &[&Span]) -> Span {
         let Some(tracer) = &self.0 else {
             return Span::default();
         };
-        #[expect(clippy::disallowed_methods, reason = "a date for people; nothing is decided by it")]
-        let wall = SystemTime::now();
-        let anchor = Anchor { tick: now, wall };
+        let anchor = Anchor {
+            tick: clock.now(),
+            wall: clock.wall().into(),
+        };
         let source = Source {
             tracer: tracer.clone(),
             anchor,

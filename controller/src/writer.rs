@@ -17,9 +17,9 @@ use crate::{
     clock::Clock,
     decide::{LedgerExpected, PodKey},
     election::WritePermit,
+    metrics::Metrics,
     stamp::{Holder, Stamp},
 };
-use call::call;
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Client, Resource, ResourceExt,
@@ -81,6 +81,7 @@ pub enum LabelWrite {
 pub struct Writer {
     client: Client,
     clock: std::sync::Arc<dyn Clock>,
+    metrics: std::sync::Arc<Metrics>,
     stamps: AtomicU64,
 }
 
@@ -94,10 +95,11 @@ impl fmt::Debug for Writer {
 
 impl Writer {
     /// `client` must not retry by itself: a write that is sent twice is two writes.
-    pub fn new(client: Client, clock: std::sync::Arc<dyn Clock>) -> Self {
+    pub fn new(client: Client, clock: std::sync::Arc<dyn Clock>, metrics: std::sync::Arc<Metrics>) -> Self {
         Self {
             client,
             clock,
+            metrics,
             stamps: AtomicU64::new(0),
         }
     }
@@ -210,7 +212,7 @@ impl Writer {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned,
     {
         let request = requests::<K>(namespace).get(name, &GetParams::default());
-        match call(&self.client, self.clock.as_ref(), request).await {
+        match self.call(request).await {
             Ok(object) => Ok(Some(object)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error),
@@ -244,7 +246,7 @@ impl Writer {
         if remaining.is_zero() {
             return Err(NotSent::PermitOver);
         }
-        let request = call(&self.client, self.clock.as_ref(), request);
+        let request = self.call(request);
         Ok(match tokio::time::timeout(remaining, request).await {
             Ok(Ok(object)) => Written::Done(Box::new(object)),
             Ok(Err(kube::Error::Api(status))) => match status.code {

@@ -18,6 +18,8 @@ pub(crate) struct Settings<'a> {
     /// The range of Service addresses.
     pub(crate) services: &'a str,
     pub(crate) with_nodes: bool,
+    /// Where it tells its part of a caller's trace, `host:port`; it begins none of its own.
+    pub(crate) traces: Option<&'a str>,
 }
 
 pub(crate) fn component(
@@ -63,6 +65,16 @@ pub(crate) fn component(
             // A loopback address is no valid endpoint of the Service `kubernetes`, which nobody uses here.
             "--endpoint-reconciler-type=none".to_owned(),
         ]);
+    }
+    if let Some(endpoint) = settings.traces {
+        let tracing = layout.etc("tracing.json");
+        let config = serde_json::json!({
+            "apiVersion": "apiserver.config.k8s.io/v1beta1",
+            "kind": "TracingConfiguration",
+            "endpoint": endpoint,
+        });
+        write(&tracing, format!("{config:#}\n"))?;
+        args.push(format!("--tracing-config-file={}", tracing.display()));
     }
     Ok(Component {
         name: "kube-apiserver".to_owned(),

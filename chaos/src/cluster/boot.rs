@@ -51,7 +51,7 @@ impl Boot<'_> {
             cgroups: Vec::new(),
             keeper: None,
         };
-        control_plane::boot(&launcher, self.programs).await?;
+        control_plane::boot(&launcher, self.programs, None).await?;
         step.done();
         Ok(())
     }
@@ -126,6 +126,7 @@ impl Boot<'_> {
             etcd_port: etcd::USUAL.client,
             services: SERVICES,
             with_nodes: true,
+            traces: None,
         };
         let etcd = etcd::component(program("etcd"), &layout.etcd(), etcd::USUAL, room.clone());
         let apiserver = apiserver::component(program("kube-apiserver"), layout, settings, room.clone())?;

@@ -21,13 +21,15 @@ pub enum Part {
     ControlPlane,
     /// All that a cluster with nodes needs.
     All,
+    /// Jaeger, for the test that reads traces back.
+    Jaeger,
 }
 
 impl Part {
     fn holds(self, program: &Program) -> bool {
         match self {
-            Self::ControlPlane => program.control_plane,
-            Self::All => true,
+            Self::ControlPlane | Self::Jaeger => program.part == self,
+            Self::All => program.part != Self::Jaeger,
         }
     }
 
@@ -37,6 +39,7 @@ impl Part {
         match self {
             Self::ControlPlane => format!("{build} --control-plane"),
             Self::All => build.to_owned(),
+            Self::Jaeger => format!("{build} --jaeger"),
         }
     }
 

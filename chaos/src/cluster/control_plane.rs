@@ -48,12 +48,22 @@ impl ControlPlane {
         Self::start_from(dir, &from_environment().0).await
     }
 
+    /// As [`ControlPlane::start`], with an API server that tells its part of a caller's trace to the collector at `endpoint`,
+    /// `host:port` of OTLP over gRPC.
+    pub async fn start_traced(dir: &Path, endpoint: &str) -> Result<Self, Error> {
+        Self::start_with(dir, &from_environment().0, Some(endpoint)).await
+    }
+
     /// As [`ControlPlane::start`], with the programs of this cache.
     pub async fn start_from(dir: &Path, cache: &Cache) -> Result<Self, Error> {
+        Self::start_with(dir, cache, None).await
+    }
+
+    async fn start_with(dir: &Path, cache: &Cache, traces: Option<&str>) -> Result<Self, Error> {
         let programs = Programs::find(cache, Part::ControlPlane).await?;
         let mut tried = 1;
         loop {
-            match Self::try_start(&dir.join(format!("try-{tried}")), &programs).await {
+            match Self::try_start(&dir.join(format!("try-{tried}")), &programs, traces).await {
                 Err(Error::Died { said, .. }) if tried < PORT_TRIES && said.contains("address already in use") => {
                     tried += 1;
                 }
@@ -62,7 +72,7 @@ impl ControlPlane {
         }
     }
 
-    async fn try_start(dir: &Path, programs: &Programs) -> Result<Self, Error> {
+    async fn try_start(dir: &Path, programs: &Programs, traces: Option<&str>) -> Result<Self, Error> {
         let layout = Layout::new(dir);
         let keeper = Keeper::new().map_err(Error::io("start a thread for", dir))?;
         let launcher = Launcher {
@@ -70,7 +80,7 @@ impl ControlPlane {
             cgroups: Vec::new(),
             keeper: Some(&keeper),
         };
-        let config = boot(&launcher, programs).await?;
+        let config = boot(&launcher, programs, traces).await?;
         let client = kubeconfig::client(config.clone())?;
         Ok(Self {
             layout,
@@ -105,7 +115,11 @@ impl ControlPlane {
 pub(crate) const ADMIN: &str = "admin";
 
 /// Makes what the two need, starts them on loopback and waits until the API server is ready.
-pub(crate) async fn boot(launcher: &Launcher<'_>, programs: &Programs) -> Result<kube::Config, Error> {
+pub(crate) async fn boot(
+    launcher: &Launcher<'_>,
+    programs: &Programs,
+    traces: Option<&str>,
+) -> Result<kube::Config, Error> {
     let layout = launcher.layout;
     layout.create()?;
     let [api, client, peer] = free_ports().map_err(Error::io("find a free port for", layout.root()))?;
@@ -145,6 +159,7 @@ pub(crate) async fn boot(launcher: &Launcher<'_>, programs: &Programs) -> Result
         etcd_port: client,
         services: "10.96.0.0/16",
         with_nodes: false,
+        traces,
     };
     let apiserver = apiserver::component(programs.path("kube-apiserver"), layout, settings, Room::Host)?;
     let started = [launcher.start(&etcd)?, launcher.start(&apiserver)?];
@@ -183,7 +198,8 @@ fn unready(answer: &str) -> String {
     }
 }
 
-fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
+/// Ports of loopback that nobody listens on.
+pub fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
     // All are held until all are known, so that no two are the same.
     let listeners: Vec<TcpListener> = (0..N)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))

@@ -14,6 +14,7 @@
 mod anatomy;
 mod apiserver;
 mod audit;
+mod beside;
 mod boot;
 mod build;
 pub(crate) mod cgroup;
@@ -58,9 +59,10 @@ mod up;
 mod usable;
 pub(crate) mod volume;
 
+pub use beside::Beside;
 pub use build::{Part, Programs, build};
 pub(crate) use command::Run;
-pub use control_plane::ControlPlane;
+pub use control_plane::{ControlPlane, free_ports};
 pub use error::Error;
 pub use handle::{Cluster, ComponentState};
 pub(crate) use layout::write;

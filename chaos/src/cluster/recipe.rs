@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use super::build::Part;
+
 /// Bakes the release into the Kubernetes programs, which otherwise call themselves v0.0.0; drops symbol tables, which halves the
 /// link time.
 const LINKER_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
@@ -32,8 +34,8 @@ pub(crate) struct Program {
     pub(crate) made: Made,
     /// Seconds to build it on two cores when nothing is cached, in the order below; only for the progress line.
     pub(crate) cold_seconds: u32,
-    /// Whether the API server alone (`--nodes 0`) and its tests need it.
-    pub(crate) control_plane: bool,
+    /// The smallest part that holds it.
+    pub(crate) part: Part,
 }
 
 /// What is made of a Go package.
@@ -51,7 +53,7 @@ const fn program(name: &'static str, package: &'static str, cold_seconds: u32) -
         package,
         made: Made::Program,
         cold_seconds,
-        control_plane: false,
+        part: Part::All,
     }
 }
 
@@ -61,7 +63,17 @@ const fn control_plane(name: &'static str, package: &'static str, cold_seconds: 
         package,
         made: Made::Program,
         cold_seconds,
-        control_plane: true,
+        part: Part::ControlPlane,
+    }
+}
+
+const fn jaeger(name: &'static str, package: &'static str, cold_seconds: u32) -> Program {
+    Program {
+        name,
+        package,
+        made: Made::Program,
+        cold_seconds,
+        part: Part::Jaeger,
     }
 }
 
@@ -138,7 +150,7 @@ pub(crate) const MODULES: &[Module] = &[
             package: "github.com/chaos-mesh/chaos-mesh/api/v1alpha1",
             made: Made::CustomResources,
             cold_seconds: 20,
-            control_plane: true,
+            part: Part::ControlPlane,
         }],
     },
     Module {
@@ -146,6 +158,13 @@ pub(crate) const MODULES: &[Module] = &[
         files: pinned!("pause", "main.go"),
         tags: "",
         programs: &[program("pause", ".", 2)],
+    },
+    Module {
+        name: "jaeger",
+        // The last release of its first line whose modules can be resolved from outside its own tree.
+        files: pinned!("jaeger", "go.sum"),
+        tags: "",
+        programs: &[jaeger("jaeger", "github.com/jaegertracing/jaeger/cmd/all-in-one", 84)],
     },
 ];
 

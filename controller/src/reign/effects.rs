@@ -13,6 +13,7 @@ use super::{
 use crate::{
     apply::Effect,
     clock::Tick,
+    decide::Action,
     writer::{LabelWrite, Written},
 };
 
@@ -56,6 +57,10 @@ impl Government {
                         }
                         scope.pods.show(*object, now);
                         tended.course.wrote(&action, now);
+                        if let (Action::Grant { .. }, Some(cause)) = (&action, tended.course.cause()) {
+                            let metrics = &self.context.metrics;
+                            metrics.switched(&done.route.namespace, &done.route.name, cause);
+                        }
                         report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action, now);
                     }
                     Written::Conflict(reason) => conflict = Some(reason),

@@ -20,6 +20,7 @@ mod prober;
 mod probing;
 mod record;
 mod report;
+mod showing;
 mod stores;
 mod switching;
 mod tending;
@@ -44,7 +45,7 @@ use crate::{
     election::{self, Reign, StepDown},
     health::Health,
     host::Host,
-    metrics::Metrics,
+    metrics::{Metrics, Queue},
     stamp::Holder,
     tasks::Tasks,
     trace::Span,
@@ -134,7 +135,7 @@ impl Context {
         stop: CancellationToken,
     ) -> Self {
         let clock = Arc::clone(&host.clock);
-        let writer = Writer::new(client.clone(), Arc::clone(&clock));
+        let writer = Writer::new(client.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let gave_up_blind = AtomicBool::new(false);
         Self {
             client,
@@ -169,7 +170,10 @@ pub async fn lead(context: &Arc<Context>, reign: Reign) {
     };
     let now = context.clock.now();
     accession.end(now);
-    let end = context.host.tracer.begin("reign over", now, now, &[&accession]);
+    let end = context
+        .host
+        .tracer
+        .begin("reign over", now, context.clock.as_ref(), &[&accession]);
     end.say("reign", i64::try_from(number).unwrap_or(i64::MAX))
         .say("why", why);
     end.end(context.clock.now());
@@ -181,7 +185,7 @@ fn accession(context: &Context, reign: &Reign) -> Span {
     let span = context
         .host
         .tracer
-        .begin("take over", reign.began, context.clock.now(), &[]);
+        .begin("take over", reign.began, context.clock.as_ref(), &[]);
     span.say("term", i64::from(reign.term.0))
         .say("reign", i64::try_from(reign.number).unwrap_or(i64::MAX))
         .say("holder", reign.holder.clone());
@@ -293,6 +297,7 @@ impl Government {
             let now = context.clock.now();
             if now >= round_due {
                 self.everything_is_due();
+                self.show_sizes(seen.len());
                 round_due = now + TURN_EVERY;
             }
             self.wake_routes(now);
@@ -369,6 +374,16 @@ impl Government {
     /// Lets the writes that are under way come to their end: the Lease is given up after the last one.
     async fn last_writes(&mut self) {
         while self.turns.join_next().await.is_some() {}
+    }
+
+    /// Shows how much there is, and how much of it waits.
+    fn show_sizes(&self, sightings: usize) {
+        let metrics = &self.context.metrics;
+        metrics.waits(Queue::Routes, self.due.len());
+        metrics.waits(Queue::Sightings, sightings);
+        for (kind, objects) in self.stores.sizes() {
+            metrics.holds(kind, objects);
+        }
     }
 
     fn everything_is_due(&self) {

@@ -266,7 +266,9 @@ impl Prober {
     async fn see(&mut self, via: Via, asked: Tick, answer: Result<Report, Failure>) {
         let evidence = evidence(&answer);
         let at = self.surroundings.host.clock.now();
-        self.surroundings.metrics.probed(evidence, at.since(asked));
+        let (route, pod) = (&self.assignment.route, &self.assignment.pod);
+        let metrics = &self.surroundings.metrics;
+        metrics.probed(&route.namespace, &route.name, &pod.name, evidence, at.since(asked));
         let (reply, detail) = match &answer {
             Ok(_) => (true, String::new()),
             Err(Failure::NoLogin(reason)) => (false, reason.clone()),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
@@ -50,6 +50,9 @@ pub(crate) fn begin(
     told: &Told<'_>,
 ) {
     let (status, notices) = record::status(told);
+    let holds = |condition: &Condition| (condition.type_.clone(), condition.status == "True");
+    let conditions = status.conditions.iter().map(holds).collect();
+    context.metrics.show_conditions(&key.namespace, &key.name, conditions);
     let old = told.route.status.clone().unwrap_or_default();
     let now = context.clock.now();
     let words_may_wait = record::differs_in_words_only(&status, &old) && now.since(tended.reported_at) < WORDS_EVERY;
@@ -115,9 +118,6 @@ pub(crate) fn role_moved(
         | Action::ClearAccept
         | Action::StepDown { .. } => return,
     };
-    if reason == Reason::PrimaryGranted {
-        context.metrics.switched(&key.namespace, &key.name);
-    }
     let Some(route) = scope.routes.get(&key.namespace, &key.name, now) else {
         return;
     };

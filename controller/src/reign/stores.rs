@@ -156,6 +156,11 @@ impl Due {
         self.wake.notify_one();
     }
 
+    /// How many are due.
+    pub(crate) fn len(&self) -> usize {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Takes all that are due.
     pub(crate) fn take(&self) -> BTreeSet<RouteKey> {
         std::mem::take(&mut *self.routes.lock().unwrap_or_else(PoisonError::into_inner))
@@ -219,6 +224,18 @@ impl Stores {
         self.scopes
             .iter()
             .find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
+    }
+
+    /// How many objects of each kind there are.
+    pub(crate) fn sizes(&self) -> [(&'static str, usize); 5] {
+        let total = |of: fn(&Scope) -> usize| self.scopes.iter().map(|scope| of(scope)).sum();
+        [
+            ("routes", total(|scope| scope.routes.all().len())),
+            ("ledgers", total(|scope| scope.ledgers.all().len())),
+            ("pods", total(|scope| scope.pods.all().len())),
+            ("services", total(|scope| scope.services.all().len())),
+            ("endpointslices", total(|scope| scope.slices.all().len())),
+        ]
     }
 
     /// All of them.

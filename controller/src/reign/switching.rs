@@ -48,7 +48,7 @@ impl Teller<'_> {
         let span = &mut tended.switch;
         match step {
             Step::Began { at, cause, from } => {
-                *span = self.tracer.begin("switch", at, now, &[self.reign]);
+                *span = self.tracer.begin("switch", at, self.clock, &[self.reign]);
                 span.say("route", key.to_string())
                     .say("term", i64::from(observed.reign.term.0))
                     .say("cause", cause.as_str());
@@ -87,8 +87,8 @@ impl Teller<'_> {
             span.say("write_outage_ms", millis(outage));
         }
         span.end(ended.ended);
-        self.metrics
-            .switch_ended(&key.namespace, &key.name, ended, span.trace_id());
+        let (trace, at) = (span.trace_id(), self.clock.wall().into());
+        self.metrics.switch_ended(&key.namespace, &key.name, ended, trace, at);
         let _within = span.enter();
         info!(
             route = %key,

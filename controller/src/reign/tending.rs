@@ -24,15 +24,15 @@ use super::{
     probing::Probed,
     record::{Notice, Outcome, Told},
     report::{self, Reported},
+    showing,
     stores::{SERVICE_OF_SLICE, Scope},
     switching::Teller,
     turn,
 };
 use crate::{
     apply::Place,
-    clock::Tick,
+    clock::{Clock, Tick},
     decide::{Action, Finding, LabelState, Observed, Plan, PodKey, Policy, Verdict, decide},
-    metrics::RouteState,
     sighting::Sightings,
     stamp::StampState,
     switch::Course,
@@ -187,6 +187,7 @@ impl Government {
         let observed = observe::observe(&known, &mut tended.memory);
         // decide (pure)
         let plan = decide(&observed, &Policy::of(&scene.route.spec));
+        self.context.metrics.decided(self.context.clock.now().since(now));
         self.tell_of_templates(key, &scene, &observed);
         self.follow(
             key,
@@ -272,15 +273,8 @@ impl Government {
             info!(route = %key, verdict = plan.verdict.as_str(), actions = plan.actions.len(), "decided");
             tended.last_verdict = Some(plan.verdict);
         }
-        self.context.metrics.show_route(
-            &key.namespace,
-            &key.name,
-            RouteState::Decided(plan.verdict),
-            observed
-                .pods
-                .iter()
-                .map(|(pod, view)| (pod.name.as_str(), role_of(&view.label))),
-        );
+        let view = showing::view(observed, &plan, |at| since_1970(self.context.clock.as_ref(), at));
+        self.context.metrics.show_route(&key.namespace, &key.name, view);
         let now = self.context.clock.now();
         // record (status, Events): a status is written between turns, not while a role is being moved, unless it cannot be moved.
         let moving = plan
@@ -329,7 +323,7 @@ impl Government {
         tended.has_pods = false;
         self.context
             .metrics
-            .show_route(&key.namespace, &key.name, RouteState::Refused, std::iter::empty());
+            .show_route(&key.namespace, &key.name, showing::refused());
         self.report(key, scene, term, Outcome::Refused(refusal));
     }
 
@@ -381,11 +375,9 @@ impl Government {
     }
 }
 
-fn role_of(label: &LabelState) -> Option<Role> {
-    match label {
-        LabelState::Known(role) => Some(*role),
-        LabelState::Absent | LabelState::Foreign(_) => None,
-    }
+/// A tick by the wall clock, in seconds since 1970; for people.
+fn since_1970(clock: &dyn Clock, at: Tick) -> f64 {
+    clock.wall().as_duration().as_secs_f64() - clock.now().since(at).as_secs_f64()
 }
 
 fn refusals(plan: &Plan) -> Vec<String> {

@@ -66,6 +66,13 @@ fn telemetry(provider: SdkTracerProvider) -> Telemetry {
     }
 }
 
+/// A clock that stands at this second.
+fn clock_at(second: u64) -> ManualClock {
+    let clock = ManualClock::default();
+    clock.advance(Duration::from_secs(second));
+    clock
+}
+
 fn second(count: u64) -> Tick {
     Tick::from_nanos(count * 1_000_000_000)
 }
@@ -85,7 +92,7 @@ fn lines(format: LogFormat, clock: &Arc<ManualClock>, work: impl FnOnce()) -> Ve
 fn a_line_names_the_span_that_it_was_logged_for_and_no_other_line_names_one() {
     for format in [LogFormat::Text, LogFormat::Json] {
         let (lines, spans) = record(format, |tracer| {
-            let switch = tracer.begin("switch", second(1), second(2), &[]);
+            let switch = tracer.begin("switch", second(1), &clock_at(2), &[]);
             {
                 let _within = switch.enter();
                 info!(route = "pg/ha", pod = "node1", "role label set");
@@ -115,7 +122,7 @@ fn a_line_names_the_span_that_it_was_logged_for_and_no_other_line_names_one() {
 #[test]
 fn a_json_line_is_one_object_with_the_ids_beside_the_fields() {
     let (lines, spans) = record(LogFormat::Json, |tracer| {
-        let switch = tracer.begin("switch", second(1), second(1), &[]);
+        let switch = tracer.begin("switch", second(1), &clock_at(1), &[]);
         let _within = switch.enter();
         info!(pod = "node1", "role label set");
     });
@@ -129,8 +136,8 @@ fn a_json_line_is_one_object_with_the_ids_beside_the_fields() {
 #[test]
 fn spans_have_the_times_that_they_are_given_and_the_parents_that_they_are_parts_of() {
     let (_, spans) = record(LogFormat::Text, |tracer| {
-        let reign = tracer.begin("take over", second(1), second(1), &[]);
-        let switch = tracer.begin("switch", second(10), second(14), &[&reign]);
+        let reign = tracer.begin("take over", second(1), &clock_at(1), &[]);
+        let switch = tracer.begin("switch", second(10), &clock_at(14), &[&reign]);
         let write = switch.child("withdraw", second(11));
         write.request("PATCH pods".to_owned(), second(12)).end(second(13));
         write.end(second(15));
@@ -160,7 +167,9 @@ fn a_span_is_handed_on_in_the_headers_of_a_request_and_none_is_not() {
     crate::trace::Span::default().hand_on(&mut headers);
     assert!(headers.is_empty(), "{headers:?}");
     let (_, spans) = record(LogFormat::Text, |tracer| {
-        tracer.begin("switch", second(1), second(1), &[]).hand_on(&mut headers);
+        tracer
+            .begin("switch", second(1), &clock_at(1), &[])
+            .hand_on(&mut headers);
     });
     let context = &spans[0].span_context;
     let expected = format!("00-{}-{}-01", context.trace_id(), context.span_id());
@@ -193,7 +202,7 @@ async fn spans_go_out_to_the_collector_with_the_name_of_the_process() {
     let telemetry = telemetry(provider(processor(endpoint).unwrap(), "pod_0000002a".to_owned()));
     telemetry
         .tracer()
-        .begin("switch", second(1), second(1), &[])
+        .begin("switch", second(1), &clock_at(1), &[])
         .end(second(2));
     // As much of HTTP/2 as a client needs to send its first request: the server's empty SETTINGS.
     let (mut stream, _) = collector.accept().await.unwrap();
@@ -222,7 +231,7 @@ async fn export_in_vain(address: std::net::SocketAddr) -> Duration {
     let began = clock.now();
     let tracer = telemetry.tracer();
     for _ in 0..10 * QUEUE_SPANS_MAX {
-        tracer.begin("switch", began, began, &[]).end(began);
+        tracer.begin("switch", began, &clock, &[]).end(began);
     }
     telemetry.shutdown().await;
     clock.now().since(began)

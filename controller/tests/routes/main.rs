@@ -6,6 +6,10 @@
     reason = "here the tests themselves are the users, the kubelet and somebody else"
 )]
 
+mod client;
+mod measured;
+mod process;
+mod seen;
 mod word;
 mod world;
 

@@ -45,7 +45,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Far beyond what anything here takes, on a host that builds something else beside it.
-pub(crate) const LIMIT: Duration = Duration::from_secs(40);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// What the probe logs in with, until a test changes it.
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -58,12 +58,21 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(directory: &std::path::Path) -> Self {
-        let control_plane = ControlPlane::start(directory).await.unwrap();
+        Self::over(ControlPlane::start(directory).await.unwrap()).await
+    }
+
+    /// On an API server that a test has started.
+    pub(crate) async fn over(control_plane: ControlPlane) -> Self {
         control_plane.define_resources().await.unwrap();
         Self {
             control_plane,
             namespaces: AtomicU32::new(0),
         }
+    }
+
+    /// A kubeconfig for a controller that runs as a process.
+    pub(crate) fn kubeconfig(&self) -> std::path::PathBuf {
+        self.control_plane.kubeconfig()
     }
 
     /// A namespace of a test's own, with a controller that serves only it.

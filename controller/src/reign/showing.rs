@@ -1,0 +1,69 @@
+//! What the metrics show of a route, from what was looked at and decided. Pure.
+
+use std::collections::BTreeMap;
+
+use probe::{Evidence, Report, Standing};
+use shared::role::Role;
+
+use crate::{
+    clock::Tick,
+    decide::{self, LabelState, Observed, Plan},
+    metrics::{PodView, RouteState, RouteView},
+};
+
+/// A route that was decided about. `since_1970` is the wall clock's time of a tick.
+pub(super) fn view(observed: &Observed, plan: &Plan, since_1970: impl Fn(Tick) -> f64) -> RouteView {
+    let primary = observed
+        .pods
+        .values()
+        .find(|pod| pod.label == LabelState::Known(Role::Primary))
+        .and_then(answer);
+    let behind = |report: &Report| {
+        let primary = primary.filter(|primary| primary.system_identifier == report.system_identifier)?;
+        (primary.timeline == report.timeline).then(|| primary.lsn.0.saturating_sub(report.lsn.0))
+    };
+    let mark_behind = observed.mark().zip(primary).and_then(|(mark, primary)| {
+        let same = mark.timeline == primary.timeline && mark.system_identifier == primary.system_identifier;
+        same.then(|| primary.lsn.0.saturating_sub(mark.lsn.0))
+    });
+    let pods: BTreeMap<_, _> = observed
+        .pods
+        .iter()
+        .map(|(key, pod)| {
+            let standing = plan.members.get(key).map_or(Evidence::Silent, |member| member.evidence);
+            let in_recovery =
+                |report: &&Report| report.standing == Standing::InRecovery && standing == Evidence::InRecovery;
+            let shown = PodView {
+                role: match &pod.label {
+                    LabelState::Known(role) => Some(*role),
+                    LabelState::Absent | LabelState::Foreign(_) => None,
+                },
+                standing,
+                lag: answer(pod).filter(in_recovery).and_then(behind),
+            };
+            (key.name.clone(), shown)
+        })
+        .collect();
+    RouteView {
+        state: RouteState::Decided(plan.verdict),
+        writable: pods.values().filter(|pod| pod.standing == Evidence::Writable).count(),
+        mark_behind,
+        mark_written: observed.mark().map(|_| since_1970(observed.reign.mark_written)),
+        pods,
+    }
+}
+
+/// A route that is not served.
+pub(super) fn refused() -> RouteView {
+    RouteView {
+        state: RouteState::Refused,
+        writable: 0,
+        mark_behind: None,
+        mark_written: None,
+        pods: BTreeMap::new(),
+    }
+}
+
+fn answer(pod: &decide::PodView) -> Option<&Report> {
+    pod.sightings.answer.as_ref().map(|(_, report)| report)
+}
