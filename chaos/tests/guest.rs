@@ -18,7 +18,7 @@ const REGISTRY: &str = "127.0.0.1:5000";
 /// The somebody's name for the way to the cluster.
 const CONTEXT: &str = "somebody";
 /// Mutual waits of processes on one busy host.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// A cluster that goes when the test ends, however it ends.
 struct Host {
@@ -268,7 +268,7 @@ async fn the_chart_serves_the_namespaces_that_it_is_told(host: &Host) {
     assert_eq!(rights("other"), nothing);
 
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart/pgsteer");
-    let upgrade = "--namespace pgsteer-system --reuse-values --set namespaces={pg,other} --wait --timeout 2m";
+    let upgrade = "--namespace pgsteer-system --reuse-values --set namespaces={pg,other} --wait --timeout 5m";
     host.run(&format!("helm upgrade pgsteer {} {upgrade}", chart.display()));
     assert_eq!(
         (rights("pg"), rights("other"), rights("third")),
