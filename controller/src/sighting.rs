@@ -113,3 +113,6 @@ impl Sightings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

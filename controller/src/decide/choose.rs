@@ -156,13 +156,10 @@ pub(crate) fn against_mark<'a>(
     } else {
         highest(&eligible)
     };
-    let above = |pod: &PodKey| {
-        eligible
-            .iter()
-            .any(|(timeline, key, _)| *key == pod && *timeline > mark.timeline)
-    };
+    // The one that is chosen is the highest.
+    let above = eligible.iter().any(|(timeline, _, _)| *timeline > mark.timeline);
     let choice = match (choice, unheard(observed, assessments, policy)) {
-        (Choice::One(pod), Some(unheard)) if above(pod) => Choice::Early(unheard),
+        (Choice::One(_), Some(unheard)) if above => Choice::Early(unheard),
         (choice, _) => choice,
     };
     Chosen { choice, refused }

@@ -451,3 +451,32 @@ fn an_excluded_server_is_stamped_has_no_role_and_is_never_chosen() {
         ),
     ]);
 }
+
+/// Logs, spans and metrics name what was done by these words.
+#[test]
+fn every_verdict_and_every_action_has_a_word_of_its_own() {
+    use Verdict::{Blind, Moving, NoPrimary, Paused, Settled, SplitBrain};
+    let verdicts = [Settled, Moving, NoPrimary, SplitBrain, Blind, Paused].map(|verdict| verdict.as_str().to_owned());
+    assert_eq!(
+        verdicts,
+        [Settled, Moving, NoPrimary, SplitBrain, Blind, Paused].map(|verdict| format!("{verdict:?}"))
+    );
+    let plan = primary(seconds(1), Pod::down)
+        .pod("b", |pod| {
+            pod.labelled(Role::Replica).unstamped().writable(2, "0/5000000")
+        })
+        .plan();
+    let named: Vec<_> = plan
+        .actions
+        .iter()
+        .map(|action| (action.name(), action.pod()))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("stamp", Some(&key("b"))),
+            ("withdraw", Some(&key("a"))),
+            ("set mark", None)
+        ]
+    );
+}

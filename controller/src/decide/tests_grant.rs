@@ -284,7 +284,12 @@ fn a_contested_label_is_repaired_later_but_a_wrong_primary_goes_at_once() {
             replica().later(seconds(30)),
             &["relabel b to replica"],
         ),
-        ("a grant waits too", granted, &[]),
+        ("a grant waits too", granted.clone(), &[]),
+        (
+            "and comes when the time is over",
+            granted.later(seconds(30)),
+            &["grant b"],
+        ),
         (
             "a primary label on a standby",
             World::pair().pod("b", |pod| {

@@ -66,7 +66,34 @@ fn a_blind_controller_holds_every_label() {
         Verdict::Blind,
         "a reign that has just begun is not blind yet"
     );
-    assert_ne!(World::new().plan().verdict, Verdict::Blind, "nothing to look at");
+    for (name, world) in [
+        ("there are no pods", World::new()),
+        (
+            "no pod has an address",
+            World::new().pod("a", |pod| pod).edit_pod("a", |pod| pod.ip = None),
+        ),
+        ("every pod has ended", World::new().pod("a", Pod::ended)),
+    ] {
+        assert_eq!(world.plan().verdict, Verdict::NoPrimary, "nothing to look at: {name}");
+    }
+}
+
+/// What was heard exactly `silentAfter` ago is not heard any more; and then there is nothing left to wake for.
+#[test]
+fn sight_ends_exactly_when_the_last_reply_is_silent_after_old() {
+    let heard = |ago| {
+        World::pair()
+            .pod("a", |pod| pod.labelled(Role::Primary).was_writable(ago, 1, "0/5000000"))
+            .pod("b", |pod| pod.labelled(Role::Replica).silent())
+    };
+    let nearly = heard(seconds(3).saturating_sub(Duration::from_nanos(1)));
+    assert_ne!(nearly.plan().verdict, Verdict::Blind);
+    assert_eq!(
+        nearly.plan().wake_at,
+        Some(nearly.observed.at + Duration::from_nanos(1))
+    );
+    let over = heard(seconds(3)).plan();
+    assert_eq!((over.verdict, over.wake_at), (Verdict::Blind, None));
 }
 
 #[test]
@@ -81,6 +108,11 @@ fn a_silent_primary_is_held_while_its_standby_receives() {
         (
             "only before the primary's last reply",
             world(seconds(11), ms(100), 1),
+            &["withdraw a to none"],
+        ),
+        (
+            "since the very moment of the primary's last reply",
+            world(seconds(10), ms(100), 1).see("a", Saw::Silent),
             &["withdraw a to none"],
         ),
         (
