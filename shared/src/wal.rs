@@ -8,7 +8,10 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::as_text::as_text;
+use crate::{
+    as_text::as_text,
+    planted::{Bug, is_planted},
+};
 
 /// A text that is not the position or the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,9 @@ impl Timeline {
     pub fn of_wal_file(name: &str) -> Result<Self, ParseError> {
         name.get(..Self::IN_FILE_NAME)
             .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+            .and_then(|digits| {
+                u32::from_str_radix(digits, if is_planted(Bug::DecimalTimelines) { 10 } else { 16 }).ok()
+            })
             .map(Self)
             .ok_or_else(|| ParseError {
                 text: name.to_owned(),

@@ -5,6 +5,7 @@ use std::fmt;
 use probe::Report;
 use shared::{
     ledger::{DataIdentity, Mark},
+    planted::{Bug, is_planted},
     wal::{Lsn, SystemIdentifier, Timeline},
 };
 
@@ -105,6 +106,9 @@ pub(crate) fn primary(
     reached: Lsn,
     max_behind: u64,
 ) -> Result<(), Ineligible> {
+    if is_planted(Bug::NoMark) {
+        return Ok(());
+    }
     same_system(report, mark)?;
     match report.timeline.cmp(&mark.timeline) {
         std::cmp::Ordering::Less => Err(Ineligible::OldTimeline {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use probe::{Evidence, Report, Standing};
-use shared::ledger::Mark;
+use shared::{
+    ledger::Mark,
+    planted::{Bug, is_planted},
+};
 
 use super::{
     choose::Assessments,
@@ -73,7 +76,8 @@ impl<'a> Assessment<'a> {
 
     /// What it says of its writing, now or before it fell silent.
     pub(crate) fn claim(&self) -> Option<&'a Report> {
-        self.report.filter(|report| takes_writes(report)).or(self.wrote)
+        let wrote = self.wrote.filter(|_| !is_planted(Bug::SilenceGrants));
+        self.report.filter(|report| takes_writes(report)).or(wrote)
     }
 }
 
@@ -96,7 +100,7 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
         );
     };
     let expires = sighting.at + policy.sighting_limit();
-    if observed.at >= expires {
+    if observed.at >= expires && !is_planted(Bug::StaleSighting) {
         return unheard(pod, policy, alive, Evidence::Silent, "the last sighting is too old");
     }
     match sighting.evidence {

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use shared::{ledger::Mark, role::Role};
+use shared::{
+    ledger::Mark,
+    planted::{Bug, is_planted},
+    role::Role,
+};
 
 use super::{
     choose::Assessments,
@@ -89,20 +93,20 @@ pub(crate) fn may(
     if observed.ledger_unknown {
         return Err(Wait::Unknown("the ledger".to_owned()));
     }
-    if !ledger_stamped(observed) {
+    if !ledger_stamped(observed) && !is_planted(Bug::NoStamp) {
         return Err(Wait::Unstamped("the ledger".to_owned()));
     }
     for (key, other) in &observed.pods {
         if other.unknown {
             return Err(Wait::Unknown(format!("pod {}", key.name)));
         }
-        if !stamped(observed, &other.stamp) {
+        if !stamped(observed, &other.stamp) && !is_planted(Bug::NoStamp) {
             return Err(Wait::Unstamped(format!("pod {}", key.name)));
         }
         if key == chosen {
             continue;
         }
-        if other.label == LabelState::Known(Role::Primary) {
+        if other.label == LabelState::Known(Role::Primary) && !is_planted(Bug::GrantBeforeWithdraw) {
             return Err(Wait::OtherPrimary(key.name.clone()));
         }
         if assessments.get(key).is_some_and(|assessment| assessment.may_write) {

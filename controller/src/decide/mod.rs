@@ -45,7 +45,12 @@ pub use eligible::Ineligible;
 pub use observed::{Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView};
 pub use plan::{Action, Finding, LedgerExpected, MemberView, Plan, SwitchFrom, Verdict};
 
-use shared::{ledger::Mark, role::Role, term::Term};
+use shared::{
+    ledger::Mark,
+    planted::{Bug, is_planted},
+    role::Role,
+    term::Term,
+};
 
 use crate::{clock::Tick, stamp::StampState};
 use choose::{Assessments, Choice, Chosen};
@@ -143,7 +148,7 @@ impl View<'_> {
     /// Objects that do not carry this reign's stamp, or whose last write had no definite answer, are stamped.
     fn stamps(&self, draft: &mut Draft) {
         for (key, pod) in &self.observed.pods {
-            if pod.unknown || !grant::stamped(self.observed, &pod.stamp) {
+            if pod.unknown || !(grant::stamped(self.observed, &pod.stamp) || is_planted(Bug::NoStamp)) {
                 let resource_version = pod.resource_version.clone();
                 draft.actions.push(Action::Stamp {
                     pod: key.clone(),
@@ -154,7 +159,7 @@ impl View<'_> {
         if let LedgerView::Present {
             uid, resource_version, ..
         } = &self.observed.ledger
-            && (self.observed.ledger_unknown || !grant::ledger_stamped(self.observed))
+            && (self.observed.ledger_unknown || !(grant::ledger_stamped(self.observed) || is_planted(Bug::NoStamp)))
         {
             let (uid, resource_version) = (uid.clone(), resource_version.clone());
             draft.actions.push(Action::StampLedger { resource_version, uid });

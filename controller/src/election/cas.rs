@@ -24,7 +24,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::client::Body;
 use serde_json::Value;
-use shared::term::Term;
+use shared::{
+    planted::{Bug, is_planted},
+    term::Term,
+};
 use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service};
 
@@ -153,7 +156,7 @@ impl LeaseCas {
     fn amend(&self, method: &Method, body: &[u8]) -> Result<Vec<u8>, CasError> {
         let mut value = serde_json::from_slice(body).map_err(CasError::Malformed)?;
         let mut book = self.book();
-        if *method == Method::PATCH {
+        if *method == Method::PATCH && !is_planted(Bug::NoCas) {
             let (uid, resource_version) = book.precondition.take().ok_or(CasError::NotRead)?;
             set(&mut value, "metadata", "uid", uid.into());
             set(&mut value, "metadata", "resourceVersion", resource_version.into());

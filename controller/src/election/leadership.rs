@@ -10,7 +10,10 @@
 
 use std::{mem, time::Duration};
 
-use shared::term::Term;
+use shared::{
+    planted::{Bug, is_planted},
+    term::Term,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Tick;
@@ -89,7 +92,7 @@ pub(super) enum Extension {
 pub fn permit(leadership: &Leadership, now: Tick) -> Result<WritePermit<'_>, NotLeader> {
     match leadership {
         Leadership::Follower { holder } => Err(NotLeader::Follower { holder: holder.clone() }),
-        Leadership::Leader(reign) if reign.stands_at(now) => Ok(WritePermit { reign }),
+        Leadership::Leader(reign) if reign.stands_at(now) || is_planted(Bug::NoPermit) => Ok(WritePermit { reign }),
         Leadership::Leader(Reign { term, number, .. }) => Err(NotLeader::Over {
             term: *term,
             number: *number,
@@ -124,6 +127,8 @@ impl WritePermit<'_> {
     pub fn remaining(&self, now: Tick) -> Duration {
         if self.reign.stands_at(now) {
             self.reign.until.since(now)
+        } else if is_planted(Bug::NoPermit) {
+            Duration::MAX
         } else {
             Duration::ZERO
         }

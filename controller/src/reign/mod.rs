@@ -59,9 +59,6 @@ use tending::Tended;
 /// Every route has a turn at least this often, so that a lost event costs seconds, never for ever.
 const TURN_EVERY: Duration = Duration::from_secs(2);
 
-/// How long one read from the API server may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Sightings that wait for the loop. It takes thousands a second; more than this means that it is stuck, and the probes wait.
 const SIGHTINGS_MAX: usize = 4096;
 

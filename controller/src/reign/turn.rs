@@ -1,10 +1,11 @@
 //! The writing half of one turn: permit, apply, and a second look at what was not as expected.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future, stream};
 use k8s_openapi::api::core::v1::Pod;
 use shared::ledger::PostgresLedger;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{Context, RouteKey};
@@ -21,6 +22,9 @@ use crate::{
 /// Writes of one turn that are under way at once. They are on different objects; a route with more pods than this takes a
 /// moment longer.
 const WRITES_AT_ONCE: usize = 16;
+
+/// How long a second look may take: the route has no other turn meanwhile, and a withdrawal may be waiting for it.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// What a turn has done.
 #[derive(Debug)]
@@ -168,37 +172,43 @@ fn outcome<K>(written: &Written<K>) -> (WriteOutcome, &str) {
     }
 }
 
-/// Reads the objects that were not as expected.
+/// Reads the objects that were not as expected. What is not read soon is looked at by the next turn as it was; and a process that is to
+/// end has no next turn.
 async fn look_again(context: &Context, place: &Place, done: &mut Done) {
-    let namespace = &place.namespace;
+    let (mut unread, mut ledger_unread) = (Vec::new(), false);
     for (_, effect) in &done.effects {
         match effect {
             Effect::Pod {
                 pod,
                 written: Written::Conflict(_) | Written::Unknown(_),
                 ..
-            } => {
-                let read =
-                    tokio::time::timeout(super::READ_TIMEOUT, context.writer.read::<Pod>(namespace, &pod.name)).await;
-                if let Ok(Ok(found)) = read {
-                    done.pods.insert(pod.uid.clone(), found);
-                }
-            }
+            } => unread.push(pod.clone()),
             Effect::Ledger {
                 written: Written::Conflict(_) | Written::Gone | Written::Unknown(_),
                 ..
-            } => {
-                let read = tokio::time::timeout(
-                    super::READ_TIMEOUT,
-                    context.writer.read::<PostgresLedger>(namespace, &place.name),
-                )
-                .await;
-                if let Ok(Ok(found)) = read {
-                    done.ledger = found;
-                }
-            }
+            } => ledger_unread = true,
             Effect::Pod { .. } | Effect::Ledger { .. } | Effect::Route(_) | Effect::Outranked(_) => {}
         }
+    }
+    let reads = stream::iter(unread).map(|pod| async move {
+        let read = timeout(LOOK_AGAIN_MAX, context.writer.read::<Pod>(&place.namespace, &pod.name)).await;
+        read.ok()?.ok().map(|found| (pod.uid, found))
+    });
+    let reads = reads
+        .buffer_unordered(WRITES_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect();
+    let ledger = async {
+        if !ledger_unread {
+            return None;
+        }
+        let read = context.writer.read::<PostgresLedger>(&place.namespace, &place.name);
+        timeout(LOOK_AGAIN_MAX, read).await.ok()?.ok()?
+    };
+    tokio::select! {
+        biased;
+        () = context.stop.cancelled() => {}
+        (pods, ledger) = future::join(reads, ledger) => (done.pods, done.ledger) = (pods, ledger),
     }
 }
 

@@ -1,0 +1,516 @@
+//! The judge: reads what the simulated API server holds and what reached it, and knows how the servers really are. It shares no
+//! code with the controller. Each rule is one of docs/invariants.md, or follows from the fence (docs/architecture.md).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use controller::run::Ended;
+use serde_json::Value;
+
+use super::{
+    api_server::{Change, Kind, Object, Request},
+    objects,
+    postgres::{SERVERS, SYSTEM},
+    story::Story,
+    world::World,
+};
+
+const STAMP: &str = "/metadata/annotations/pgsteer.io~1stamp";
+const ROLE: &str = "/metadata/labels/pgsteer.io~1role";
+
+/// A claim counts against others once it was heard for so long: the loop may not have looked at it before.
+const HEARD_FOR: Duration = Duration::from_millis(250);
+
+/// What a person said stays a reason for so long after the annotation has gone.
+const WORD_STANDS: Duration = Duration::from_secs(15);
+
+/// What a probe brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Answer { writable: bool },
+    Down,
+    Nothing,
+}
+
+/// What one process has heard of one server.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ear {
+    /// When it was last heard to take writes.
+    writable: Option<Duration>,
+    /// The timeline that it took writes on, and since when it is known, unless it was heard otherwise since.
+    claim: Option<(u32, Duration)>,
+    /// The highest timeline that it was ever heard to take writes on.
+    highest: u32,
+}
+
+/// Who reigns under a term, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reign {
+    host: usize,
+    life: u32,
+    began: Duration,
+}
+
+/// What the judge remembers.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    /// The first rule that was broken.
+    pub(crate) broken: Option<String>,
+    /// Times that the primary label went to another pod.
+    pub(crate) switches: u64,
+    /// Answers of a server that takes writes, at an address that the API server still shows for another pod.
+    pub(crate) mistaken: u64,
+    /// Writes of the controller to pods and the ledger.
+    pub(crate) writes: u64,
+    last_primary: Option<String>,
+    ears: BTreeMap<(usize, u32, usize), Ear>,
+    reigns: BTreeMap<u64, Reign>,
+    /// The highest stamp that was sent.
+    sent: Option<(u64, String)>,
+    /// When each pod came to be, by uid.
+    born: BTreeMap<String, Duration>,
+    /// Claims that a person declared to be the truth, and until when that counts.
+    words: BTreeMap<String, Duration>,
+    sighting_limit: Duration,
+}
+
+/// The part of a mark that two marks share when they name the same claim.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark<'a> {
+    system: &'a str,
+    timeline: u64,
+    lsn: u64,
+    data: &'a str,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    pub(crate) fn new(story: &Story) -> Self {
+        let rounds = (story.interval + Duration::from_millis(500)) * 3;
+        let limit = rounds.max(Duration::from_millis(1_500)).min(story.silent_after);
+        Self {
+            broken: None,
+            switches: 0,
+            mistaken: 0,
+            writes: 0,
+            last_primary: None,
+            ears: BTreeMap::new(),
+            reigns: BTreeMap::new(),
+            sent: None,
+            born: BTreeMap::new(),
+            words: BTreeMap::new(),
+            // Clocks differ by three parts in a hundred, and a thread takes its time.
+            sighting_limit: limit.mul_f64(1.05) + Duration::from_millis(100),
+        }
+    }
+
+    pub(crate) fn breaks(&mut self, rule: &str, how: impl Into<String>) {
+        let how = how.into();
+        self.broken.get_or_insert_with(|| format!("{rule}: {how}"));
+    }
+
+    /// A pod that was there from the beginning.
+    pub(crate) fn bear(&mut self, uid: String) {
+        self.born.insert(uid, Duration::ZERO);
+    }
+
+    /// What was heard of a server says nothing about what is there now.
+    pub(crate) fn unclaim(&mut self, server: usize) {
+        for ((_, _, of), ear) in &mut self.ears {
+            if *of == server {
+                ear.claim = None;
+            }
+        }
+    }
+
+    /// A person declares this data to be the truth.
+    pub(crate) fn word(&mut self, data: String) {
+        self.words.insert(data, Duration::MAX);
+    }
+
+    fn word_stands(&self, data: &str, now: Duration) -> bool {
+        self.words.get(data).is_some_and(|until| now <= *until)
+    }
+}
+
+/// A probe has brought something. An answer counts for the pod that has the address, as the API server tells; for that server's own pod
+/// in any case.
+pub(crate) fn heard(world: &mut World, (host, life): (usize, u32), server: usize, address: u8, what: Heard) {
+    let timeline = world.servers.of[server].timeline;
+    let ip = objects::address(address).to_string();
+    let owner = world
+        .api
+        .of(Kind::Pod)
+        .iter()
+        .find(|(_, pod)| pod.value.pointer("/status/podIP").and_then(Value::as_str) == Some(&ip));
+    let owner = owner.and_then(|(name, _)| objects::server_of(name));
+    if owner.is_some_and(|owner| owner != server) && what == (Heard::Answer { writable: true }) {
+        world.judge.mistaken += 1;
+    }
+    for pod in [Some(server), owner.filter(|owner| *owner != server)]
+        .into_iter()
+        .flatten()
+    {
+        hear(world, (host, life), pod, timeline, what);
+    }
+}
+
+fn hear(world: &mut World, (host, life): (usize, u32), server: usize, timeline: u32, what: Heard) {
+    let now = world.now;
+    let ear = world.judge.ears.entry((host, life, server)).or_default();
+    match what {
+        Heard::Answer { writable: true } => {
+            ear.writable = Some(now);
+            ear.highest = ear.highest.max(timeline);
+            if ear.claim.is_none_or(|(before, _)| before != timeline) {
+                ear.claim = Some((timeline, now));
+            }
+        }
+        Heard::Answer { writable: false } | Heard::Down => ear.claim = None,
+        Heard::Nothing => {}
+    }
+    world.trace.note(&[
+        5,
+        host as u64,
+        server as u64,
+        u64::from(matches!(what, Heard::Answer { .. })),
+    ]);
+}
+
+/// A replica ended although nobody had asked it to.
+pub(crate) fn ended(world: &mut World, host: usize, ended: &Ended) {
+    world.judge.breaks(
+        "a replica runs until it is asked to end",
+        format!("replica {host}: {ended}: {ended:?}"),
+    );
+}
+
+/// A write leaves its replica.
+pub(crate) fn sent(world: &mut World, host: usize, life: u32, request: &Request) {
+    let Some((term, holder)) = request.body.pointer(STAMP).and_then(stamp) else {
+        return;
+    };
+    one_leader(world, term, &holder);
+    let grants = request.body.pointer(ROLE).and_then(Value::as_str) == Some("primary");
+    match request.kind {
+        Kind::Pod if grants => granted(world, host, life, term, &holder, request),
+        Kind::Ledger => marked(world, host, life, term, request),
+        _ => {}
+    }
+}
+
+/// I2: once somebody writes under a higher term, nobody writes under a lower one any more; a term has one holder.
+fn one_leader(world: &mut World, term: u64, holder: &str) {
+    let now = world.now;
+    if let Some((highest, its)) = &world.judge.sent {
+        let (highest, its) = (*highest, its.clone());
+        if term < highest {
+            world.judge.breaks(
+                "I2, no write without an unexpired permit",
+                format!("{now:?}: {holder} writes under term {term} after {its} did under {highest}"),
+            );
+        } else if term == highest && its != holder {
+            world.judge.breaks(
+                "I2, one term has one holder",
+                format!("{now:?}: {holder} and {its} write under term {term}"),
+            );
+        }
+    }
+    if world.judge.sent.as_ref().is_none_or(|(highest, _)| term > *highest) {
+        world.judge.sent = Some((term, holder.to_owned()));
+    }
+}
+
+/// Somebody sends a grant.
+fn granted(world: &mut World, host: usize, life: u32, term: u64, holder: &str, request: &Request) {
+    let now = world.now;
+    let Some(server) = objects::server_of(&request.name) else {
+        return;
+    };
+    let ear = world.judge.ears.get(&(host, life, server)).copied().unwrap_or_default();
+    // I3, I6: it was heard to take writes, a moment ago.
+    let age = ear.writable.map(|at| now.saturating_sub(at));
+    if age.is_none_or(|age| age > world.judge.sighting_limit) {
+        world.judge.breaks(
+            "I3, no action from a sighting older than its limit",
+            format!(
+                "{now:?}: replica {host} grants {} which it heard to take writes {age:?} ago",
+                request.name
+            ),
+        );
+    }
+    // I9: the mark is this server's, and was raised before.
+    let marked = world.api.get(Kind::Ledger, "pg").and_then(|ledger| mark(&ledger.value));
+    let data = format!("data-{}", request.name);
+    let fits = marked
+        .as_ref()
+        .is_some_and(|mark| mark.data == data && mark.timeline <= u64::from(ear.highest));
+    if !fits {
+        let how = format!(
+            "{now:?}: replica {host} grants {}, the mark is {marked:?}",
+            request.name
+        );
+        world.judge.breaks("I9, the mark is raised before the grant", how);
+    }
+    // The fence: whatever the reigns before have under way fails, because every object was stamped.
+    let began = world.judge.reigns.get(&term).map_or(Duration::MAX, |reign| reign.began);
+    let old = |uid: &str| world.judge.born.get(uid).is_none_or(|born| *born <= began);
+    let stamps = world.api.of(Kind::Pod).iter().chain(world.api.of(Kind::Ledger));
+    let unfenced = stamps
+        .filter(|(_, object)| old(&object.uid))
+        .find(|(_, object)| !fenced(object, term, holder));
+    if let Some((name, object)) = unfenced {
+        let carries = object.value.pointer(STAMP).map(Value::to_string);
+        let how = format!(
+            "{now:?}: {holder} grants {} under term {term}, but {name} carries {carries:?}",
+            request.name
+        );
+        world
+            .judge
+            .breaks("the fence, everything is stamped before the first grant", how);
+    }
+}
+
+fn fenced(object: &Object, term: u64, holder: &str) -> bool {
+    let carried = object.value.pointer(STAMP).and_then(stamp);
+    carried.is_some_and(|(its, by)| its > term || (its == term && by == holder))
+}
+
+/// Somebody sends a mark. I6: nobody gains by another's silence.
+fn marked(world: &mut World, host: usize, life: u32, term: u64, request: &Request) {
+    let now = world.now;
+    let Some(new) = mark(&request.body) else { return };
+    let old = world.api.get(Kind::Ledger, "pg").and_then(|ledger| mark(&ledger.value));
+    let rises = old.as_ref().is_none_or(|old| old.timeline < new.timeline);
+    if !rises || world.judge.word_stands(new.data, now) {
+        return;
+    }
+    let Some(reign) = world.judge.reigns.get(&term).copied() else {
+        return;
+    };
+    for server in 0..SERVERS {
+        let name = objects::pod_name(server);
+        let ear = world.judge.ears.get(&(host, life, server)).copied().unwrap_or_default();
+        let Some((timeline, since)) = ear.claim else { continue };
+        let truth = &world.servers.of[server];
+        let rival = u64::from(timeline) >= new.timeline
+            && since >= reign.began
+            && now.saturating_sub(since) >= HEARD_FOR
+            && truth.system == SYSTEM
+            && !truth.far_behind
+            && !world.story.excluded.contains(&server)
+            && format!("data-{name}") != new.data;
+        if rival {
+            let how =
+                format!("{now:?}: replica {host} marks {new:?} although {name} took writes on timeline {timeline}");
+            world.judge.breaks("I6, nobody gains by another's silence", how);
+        }
+    }
+}
+
+/// The API server has changed an object.
+pub(crate) fn committed(world: &mut World, change: &Change, by: Option<(usize, u32)>) {
+    match change.kind {
+        Kind::Pod => pod_changed(world, change, by.is_some()),
+        Kind::Ledger => ledger_changed(world, change),
+        Kind::Lease => lease_changed(world, change, by),
+        Kind::Route => route_changed(world, change),
+        Kind::Service | Kind::Slice | Kind::StatefulSet | Kind::Event => {}
+    }
+}
+
+fn pod_changed(world: &mut World, change: &Change, by_controller: bool) {
+    let now = world.now;
+    if let Some(after) = &change.after {
+        world.judge.born.entry(after.uid.clone()).or_insert(now);
+    }
+    if by_controller {
+        world.judge.writes += 1;
+        stamps_rise(world, change);
+    }
+    // I1: never two.
+    let primaries: Vec<String> = primaries(world).map(str::to_owned).collect();
+    if primaries.len() > 1 {
+        let how = format!("{now:?}: {}", primaries.join(" and "));
+        world.judge.breaks("I1, never are two pods labelled primary", how);
+    }
+    if let [primary] = primaries.as_slice()
+        && world.judge.last_primary.as_ref() != Some(primary)
+    {
+        if world.judge.last_primary.is_some() {
+            world.judge.switches += 1;
+        }
+        world.judge.last_primary = Some(primary.clone());
+    }
+}
+
+/// An object that a leader has stamped takes nothing from a leader before it.
+fn stamps_rise(world: &mut World, change: &Change) {
+    let stamped = |object: &Option<Object>| object.as_ref().and_then(|object| stamp(object.value.pointer(STAMP)?));
+    if let (Some((before, _)), Some((after, by))) = (stamped(&change.before), stamped(&change.after))
+        && after < before
+    {
+        let how = format!(
+            "{:?}: {} went from term {before} to {after} by {by}",
+            world.now, change.name
+        );
+        world
+            .judge
+            .breaks("the fence, no write is accepted from an ended reign", how);
+    }
+}
+
+/// I9: the mark falls only by a person's word.
+fn ledger_changed(world: &mut World, change: &Change) {
+    let now = world.now;
+    if let Some(after) = &change.after {
+        world.judge.born.entry(after.uid.clone()).or_insert(now);
+    }
+    world.judge.writes += 1;
+    stamps_rise(world, change);
+    let of = |object: &'_ Option<Object>| object.as_ref().map(|object| object.value.clone());
+    let (before, after) = (of(&change.before), of(&change.after));
+    let Some(before) = before.as_ref().and_then(mark) else {
+        return;
+    };
+    let Some(after) = after.as_ref().and_then(mark) else {
+        world.judge.breaks(
+            "I9, the mark falls only by a person's word",
+            format!("{now:?}: it is gone"),
+        );
+        return;
+    };
+    let falls = after.system != before.system
+        || (after.timeline, after.lsn) < (before.timeline, before.lsn)
+        || (after.timeline == before.timeline && after.data != before.data);
+    if falls && !world.judge.word_stands(after.data, now) {
+        let how = format!("{now:?}: from {before:?} to {after:?}");
+        world.judge.breaks("I9, the mark falls only by a person's word", how);
+    }
+}
+
+/// Who reigns is the Lease's word.
+fn lease_changed(world: &mut World, change: &Change, by: Option<(usize, u32)>) {
+    let (Some(after), Some((host, life))) = (&change.after, by) else {
+        return;
+    };
+    let term = after.value.pointer("/spec/leaseTransitions").and_then(Value::as_u64);
+    if let Some(term) = term {
+        let reign = Reign {
+            host,
+            life,
+            began: world.now,
+        };
+        world.judge.reigns.entry(term).or_insert(reign);
+    }
+}
+
+/// A word that was carried out, or taken back, counts a little longer.
+fn route_changed(world: &mut World, change: &Change) {
+    let standing = change.after.as_ref().is_some_and(|after| {
+        after
+            .value
+            .pointer("/metadata/annotations/pgsteer.io~1accept")
+            .is_some()
+    });
+    if !standing {
+        let until = world.now + WORD_STANDS;
+        for word in world.judge.words.values_mut() {
+            *word = (*word).min(until);
+        }
+    }
+}
+
+/// The pods that are labelled primary.
+pub(crate) fn primaries(world: &World) -> impl Iterator<Item = &str> {
+    let pods = world.api.of(Kind::Pod).iter();
+    pods.filter(|(_, pod)| pod.value.pointer(ROLE).and_then(Value::as_str) == Some("primary"))
+        .map(|(name, _)| name.as_str())
+}
+
+/// What is still missing until everything is as it should be with `primary` as the right server.
+pub(crate) fn missing(world: &World, primary: usize) -> Option<String> {
+    if let Some(missing) = unled(world) {
+        return Some(missing);
+    }
+    for (name, pod) in world.api.of(Kind::Pod) {
+        let wanted = if objects::server_of(name) == Some(primary) {
+            "primary"
+        } else {
+            "replica"
+        };
+        let label = pod.value.pointer(ROLE).and_then(Value::as_str);
+        if label != Some(wanted) {
+            return Some(format!("{name} is labelled {label:?}, not {wanted}"));
+        }
+    }
+    if world.api.of(Kind::Pod).len() != SERVERS {
+        return Some("a pod is missing".to_owned());
+    }
+    let endpoints = world
+        .api
+        .get(Kind::Slice, "pg-rw")
+        .map(|slice| slice.value["endpoints"].clone());
+    let names: Vec<&str> = endpoints
+        .iter()
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(|endpoint| endpoint["targetRef"]["name"].as_str())
+        .collect();
+    (names != [objects::pod_name(primary)]).then(|| format!("the write Service leads to {names:?}"))
+}
+
+/// Whether nobody leads, or the leader has not looked at everything yet.
+fn unled(world: &World) -> Option<String> {
+    let lease = world.api.get(Kind::Lease, "pgsteer");
+    let spec = lease.map(|lease| &lease.value["spec"]);
+    let holder = spec
+        .and_then(|spec| spec["holderIdentity"].as_str())
+        .unwrap_or_default();
+    let term = spec
+        .and_then(|spec| spec["leaseTransitions"].as_u64())
+        .unwrap_or_default();
+    let digits = holder.rsplit_once('_').map(|(_, digits)| digits);
+    let runs = |host: &super::replica::Host| host.running.as_ref().is_some_and(|running| running.identity == holder);
+    let Some(digits) = digits.filter(|_| world.hosts.iter().any(runs)) else {
+        return Some("nobody leads".to_owned());
+    };
+    let mut objects = world.api.of(Kind::Pod).iter().chain(world.api.of(Kind::Ledger));
+    objects
+        .find(|(_, object)| object.value.pointer(STAMP).and_then(stamp) != Some((term, digits.to_owned())))
+        .map(|(name, _)| format!("{name} does not carry the leader's stamp"))
+}
+
+/// Whether the mark allows this server to be primary, and if not, a person has to say so.
+pub(crate) fn needs_a_word(world: &World, server: usize) -> bool {
+    let Some(held) = world.api.get(Kind::Ledger, "pg").and_then(|ledger| mark(&ledger.value)) else {
+        return false;
+    };
+    let truth = &world.servers.of[server];
+    let timeline = u64::from(truth.timeline);
+    let far = truth.lsn + (16 << 20) < held.lsn;
+    held.system != truth.system.to_string()
+        || timeline < held.timeline
+        || (timeline == held.timeline
+            && (truth.lsn < held.lsn || held.data != format!("data-{}", objects::pod_name(server))))
+        || (timeline > held.timeline && far)
+}
+
+/// `<term>.<n>.<holder>`.
+fn stamp(value: &Value) -> Option<(u64, String)> {
+    let mut parts = value.as_str()?.splitn(3, '.');
+    let term = parts.next()?.parse().ok()?;
+    Some((term, parts.nth(1)?.to_owned()))
+}
+
+fn mark(ledger: &Value) -> Option<Mark<'_>> {
+    let mark = ledger.pointer("/spec/mark")?;
+    let (high, low) = mark["lsn"].as_str()?.split_once('/')?;
+    let half = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some(Mark {
+        system: mark["systemIdentifier"].as_str()?,
+        timeline: mark["timeline"].as_u64()?,
+        lsn: half(high)? << 32 | half(low)?,
+        data: mark["data"]["name"].as_str()?,
+    })
+}
