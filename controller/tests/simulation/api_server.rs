@@ -1,6 +1,6 @@
 //! What the API server holds, and what it does with a request: reads, merge patches with their preconditions, creations.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -47,6 +47,8 @@ pub(crate) struct Request {
     /// Empty for all.
     pub(crate) name: String,
     pub(crate) body: Value,
+    /// The body as it was sent.
+    pub(crate) raw: Bytes,
 }
 
 /// One object.
@@ -63,8 +65,8 @@ pub(crate) struct Object {
 pub(crate) struct Change {
     pub(crate) kind: Kind,
     pub(crate) name: String,
-    pub(crate) before: Option<Object>,
-    pub(crate) after: Option<Object>,
+    pub(crate) before: Option<Arc<Object>>,
+    pub(crate) after: Option<Arc<Object>>,
 }
 
 /// What the log keeps of a change, for watches.
@@ -88,7 +90,7 @@ pub(crate) struct Reply {
 pub(crate) struct ApiServer {
     revision: u64,
     uids: u64,
-    objects: [BTreeMap<String, Object>; KINDS],
+    objects: [BTreeMap<String, Arc<Object>>; KINDS],
     pub(crate) log: Vec<Logged>,
     /// Watches cannot begin before this.
     pub(crate) compacted: u64,
@@ -111,7 +113,7 @@ impl ApiServer {
         server.put(Kind::StatefulSet, "pg", objects::stateful_set());
         for (name, role) in [("pg-rw", "primary"), ("pg-ro", "replica")] {
             server.put(Kind::Service, name, objects::service(name, role));
-            server.put(Kind::Slice, name, objects::slice(name, &[]));
+            server.put(Kind::Slice, name, objects::slice(name));
         }
         server.put(Kind::Route, "pg", objects::route(story));
         for index in servers.indices() {
@@ -124,11 +126,11 @@ impl ApiServer {
 
     /// An object.
     pub(crate) fn get(&self, kind: Kind, name: &str) -> Option<&Object> {
-        self.of(kind).get(name)
+        self.of(kind).get(name).map(Arc::as_ref)
     }
 
     /// All objects of a kind, by name.
-    pub(crate) fn of(&self, kind: Kind) -> &BTreeMap<String, Object> {
+    pub(crate) fn of(&self, kind: Kind) -> &BTreeMap<String, Arc<Object>> {
         &self.objects[kind as usize]
     }
 
@@ -186,10 +188,9 @@ impl ApiServer {
             body: object.bytes.clone(),
         };
         if request.kind == Kind::Event {
-            let body = serde_json::to_vec(&request.body).unwrap_or_default();
             let reply = Reply {
                 status: StatusCode::CREATED,
-                body: body.into(),
+                body: request.raw.clone(),
             };
             return (reply, None);
         }
@@ -201,7 +202,7 @@ impl ApiServer {
         let uid = self.new_uid();
         value["metadata"]["uid"] = json!(uid);
         let change = self.put(request.kind, &name, value);
-        let reply = change.after.as_ref().map_or_else(nothing, created);
+        let reply = change.after.as_deref().map_or_else(nothing, created);
         (reply, Some(change))
     }
 
@@ -230,7 +231,7 @@ impl ApiServer {
             return (found(held), None);
         }
         let change = self.put(request.kind, &request.name, value);
-        (change.after.as_ref().map_or_else(nothing, found), Some(change))
+        (change.after.as_deref().map_or_else(nothing, found), Some(change))
     }
 
     /// Changes an object as nobody but a person, a kubelet or another controller does.
@@ -248,13 +249,13 @@ impl ApiServer {
         value["metadata"]["resourceVersion"] = json!(revision.to_string());
         let bytes = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
         let uid = value["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let object = Object {
+        let object = Arc::new(Object {
             value,
             bytes,
             revision,
             uid,
-        };
-        let before = self.objects[kind as usize].insert(name.to_owned(), object.clone());
+        });
+        let before = self.objects[kind as usize].insert(name.to_owned(), Arc::clone(&object));
         let what = if before.is_some() { "MODIFIED" } else { "ADDED" };
         self.logged(kind, name, what, &object);
         Change {
@@ -267,7 +268,7 @@ impl ApiServer {
 
     /// Deletes an object.
     pub(crate) fn delete(&mut self, kind: Kind, name: &str) -> Option<Change> {
-        let mut before = self.objects[kind as usize].remove(name)?;
+        let mut before = Arc::unwrap_or_clone(self.objects[kind as usize].remove(name)?);
         self.revision += 1;
         before.value["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         before.bytes = Bytes::from(serde_json::to_vec(&before.value).unwrap_or_default());
@@ -275,7 +276,7 @@ impl ApiServer {
         Some(Change {
             kind,
             name: name.to_owned(),
-            before: Some(before),
+            before: Some(Arc::new(before)),
             after: None,
         })
     }

@@ -260,12 +260,7 @@ pub(crate) fn mend(sim: &Arc<Sim>, world: &mut World) -> usize {
 pub(crate) fn repeat_word(sim: &Arc<Sim>, world: &mut World) {
     let Some(right) = writer(world) else { return };
     let route = world.api.get(Kind::Route, "pg");
-    let said = route.is_some_and(|route| {
-        route
-            .value
-            .pointer("/metadata/annotations/pgsteer.io~1accept")
-            .is_some()
-    });
+    let said = route.is_some_and(|route| objects::annotation(&route.value, "pgsteer.io/accept").is_some());
     if said || !judge::needs_a_word(world, right) {
         return;
     }

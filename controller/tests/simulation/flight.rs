@@ -277,7 +277,7 @@ pub(crate) fn committed(sim: &Arc<Sim>, world: &mut World, change: &Change, by: 
     for id in concerned {
         notify(sim, world, id, Frame::Line(line.clone()));
     }
-    if change.kind == Kind::Pod {
+    if change.kind == Kind::Pod && !std::mem::replace(&mut world.slices_due, true) {
         let after = if world.story.chaos {
             world.span(5, 600)
         } else {

@@ -1,7 +1,7 @@
 //! The judge: reads what the simulated API server holds and what reached it, and knows how the servers really are. It shares no
 //! code with the controller. Each rule is one of docs/invariants.md, or follows from the fence (docs/architecture.md).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use controller::run::Ended;
 use serde_json::Value;
@@ -13,9 +13,6 @@ use super::{
     story::Story,
     world::World,
 };
-
-const STAMP: &str = "/metadata/annotations/pgsteer.io~1stamp";
-const ROLE: &str = "/metadata/labels/pgsteer.io~1role";
 
 /// A claim counts against others once it was heard for so long: the loop may not have looked at it before.
 const HEARD_FOR: Duration = Duration::from_millis(250);
@@ -66,6 +63,8 @@ pub(crate) struct Judge {
     reigns: BTreeMap<u64, Reign>,
     /// The highest stamp that was sent.
     sent: Option<(u64, String)>,
+    /// The address that the API server shows for each pod.
+    shown: [Option<u8>; SERVERS],
     /// When each pod came to be, by uid.
     born: BTreeMap<String, Duration>,
     /// Claims that a person declared to be the truth, and until when that counts.
@@ -97,6 +96,7 @@ impl Judge {
             ears: BTreeMap::new(),
             reigns: BTreeMap::new(),
             sent: None,
+            shown: [None; SERVERS],
             born: BTreeMap::new(),
             words: BTreeMap::new(),
             // Clocks differ by three parts in a hundred, and a thread takes its time.
@@ -110,8 +110,16 @@ impl Judge {
     }
 
     /// A pod that was there from the beginning.
-    pub(crate) fn bear(&mut self, uid: String) {
-        self.born.insert(uid, Duration::ZERO);
+    pub(crate) fn bear(&mut self, name: &str, pod: &Object) {
+        self.born.insert(pod.uid.clone(), Duration::ZERO);
+        self.see_address(name, pod);
+    }
+
+    fn see_address(&mut self, pod: &str, object: &Object) {
+        let ip = object.value["status"]["podIP"].as_str();
+        if let Some(shown) = objects::server_of(pod).and_then(|server| self.shown.get_mut(server)) {
+            *shown = ip.and_then(|ip| ip.rsplit_once('.')?.1.parse().ok());
+        }
     }
 
     /// What was heard of a server says nothing about what is there now.
@@ -137,13 +145,7 @@ impl Judge {
 /// in any case.
 pub(crate) fn heard(world: &mut World, (host, life): (usize, u32), server: usize, address: u8, what: Heard) {
     let timeline = world.servers.of[server].timeline;
-    let ip = objects::address(address).to_string();
-    let owner = world
-        .api
-        .of(Kind::Pod)
-        .iter()
-        .find(|(_, pod)| pod.value.pointer("/status/podIP").and_then(Value::as_str) == Some(&ip));
-    let owner = owner.and_then(|(name, _)| objects::server_of(name));
+    let owner = world.judge.shown.iter().position(|shown| *shown == Some(address));
     if owner.is_some_and(|owner| owner != server) && what == (Heard::Answer { writable: true }) {
         world.judge.mistaken += 1;
     }
@@ -187,13 +189,13 @@ pub(crate) fn ended(world: &mut World, host: usize, ended: &Ended) {
 
 /// A write leaves its replica.
 pub(crate) fn sent(world: &mut World, host: usize, life: u32, request: &Request) {
-    let Some((term, holder)) = request.body.pointer(STAMP).and_then(stamp) else {
+    let Some((term, holder)) = stamp(&request.body) else {
         return;
     };
-    one_leader(world, term, &holder);
-    let grants = request.body.pointer(ROLE).and_then(Value::as_str) == Some("primary");
+    one_leader(world, term, holder);
+    let grants = objects::role(&request.body) == Some("primary");
     match request.kind {
-        Kind::Pod if grants => granted(world, host, life, term, &holder, request),
+        Kind::Pod if grants => granted(world, (host, life), (term, holder), request),
         Kind::Ledger => marked(world, host, life, term, request),
         _ => {}
     }
@@ -222,7 +224,7 @@ fn one_leader(world: &mut World, term: u64, holder: &str) {
 }
 
 /// Somebody sends a grant.
-fn granted(world: &mut World, host: usize, life: u32, term: u64, holder: &str, request: &Request) {
+fn granted(world: &mut World, (host, life): (usize, u32), (term, holder): (u64, &str), request: &Request) {
     let now = world.now;
     let Some(server) = objects::server_of(&request.name) else {
         return;
@@ -260,7 +262,7 @@ fn granted(world: &mut World, host: usize, life: u32, term: u64, holder: &str, r
         .filter(|(_, object)| old(&object.uid))
         .find(|(_, object)| !fenced(object, term, holder));
     if let Some((name, object)) = unfenced {
-        let carries = object.value.pointer(STAMP).map(Value::to_string);
+        let carries = stamp(&object.value);
         let how = format!(
             "{now:?}: {holder} grants {} under term {term}, but {name} carries {carries:?}",
             request.name
@@ -272,8 +274,7 @@ fn granted(world: &mut World, host: usize, life: u32, term: u64, holder: &str, r
 }
 
 fn fenced(object: &Object, term: u64, holder: &str) -> bool {
-    let carried = object.value.pointer(STAMP).and_then(stamp);
-    carried.is_some_and(|(its, by)| its > term || (its == term && by == holder))
+    stamp(&object.value).is_some_and(|(its, by)| its > term || (its == term && by == holder))
 }
 
 /// Somebody sends a mark. I6: nobody gains by another's silence.
@@ -323,6 +324,7 @@ fn pod_changed(world: &mut World, change: &Change, by_controller: bool) {
     let now = world.now;
     if let Some(after) = &change.after {
         world.judge.born.entry(after.uid.clone()).or_insert(now);
+        world.judge.see_address(&change.name, after);
     }
     if by_controller {
         world.judge.writes += 1;
@@ -346,8 +348,10 @@ fn pod_changed(world: &mut World, change: &Change, by_controller: bool) {
 
 /// An object that a leader has stamped takes nothing from a leader before it.
 fn stamps_rise(world: &mut World, change: &Change) {
-    let stamped = |object: &Option<Object>| object.as_ref().and_then(|object| stamp(object.value.pointer(STAMP)?));
-    if let (Some((before, _)), Some((after, by))) = (stamped(&change.before), stamped(&change.after))
+    fn stamped(object: Option<&Arc<Object>>) -> Option<(u64, &str)> {
+        stamp(&object?.value)
+    }
+    if let (Some((before, _)), Some((after, by))) = (stamped(change.before.as_ref()), stamped(change.after.as_ref()))
         && after < before
     {
         let how = format!(
@@ -368,12 +372,11 @@ fn ledger_changed(world: &mut World, change: &Change) {
     }
     world.judge.writes += 1;
     stamps_rise(world, change);
-    let of = |object: &'_ Option<Object>| object.as_ref().map(|object| object.value.clone());
-    let (before, after) = (of(&change.before), of(&change.after));
-    let Some(before) = before.as_ref().and_then(mark) else {
+
+    let Some(before) = change.before.as_ref().and_then(|object| mark(&object.value)) else {
         return;
     };
-    let Some(after) = after.as_ref().and_then(mark) else {
+    let Some(after) = change.after.as_ref().and_then(|object| mark(&object.value)) else {
         world.judge.breaks(
             "I9, the mark falls only by a person's word",
             format!("{now:?}: it is gone"),
@@ -394,7 +397,7 @@ fn lease_changed(world: &mut World, change: &Change, by: Option<(usize, u32)>) {
     let (Some(after), Some((host, life))) = (&change.after, by) else {
         return;
     };
-    let term = after.value.pointer("/spec/leaseTransitions").and_then(Value::as_u64);
+    let term = after.value["spec"]["leaseTransitions"].as_u64();
     if let Some(term) = term {
         let reign = Reign {
             host,
@@ -407,12 +410,10 @@ fn lease_changed(world: &mut World, change: &Change, by: Option<(usize, u32)>) {
 
 /// A word that was carried out, or taken back, counts a little longer.
 fn route_changed(world: &mut World, change: &Change) {
-    let standing = change.after.as_ref().is_some_and(|after| {
-        after
-            .value
-            .pointer("/metadata/annotations/pgsteer.io~1accept")
-            .is_some()
-    });
+    let standing = change
+        .after
+        .as_ref()
+        .is_some_and(|after| objects::annotation(&after.value, "pgsteer.io/accept").is_some());
     if !standing {
         let until = world.now + WORD_STANDS;
         for word in world.judge.words.values_mut() {
@@ -424,7 +425,7 @@ fn route_changed(world: &mut World, change: &Change) {
 /// The pods that are labelled primary.
 pub(crate) fn primaries(world: &World) -> impl Iterator<Item = &str> {
     let pods = world.api.of(Kind::Pod).iter();
-    pods.filter(|(_, pod)| pod.value.pointer(ROLE).and_then(Value::as_str) == Some("primary"))
+    pods.filter(|(_, pod)| objects::role(&pod.value) == Some("primary"))
         .map(|(name, _)| name.as_str())
 }
 
@@ -439,7 +440,7 @@ pub(crate) fn missing(world: &World, primary: usize) -> Option<String> {
         } else {
             "replica"
         };
-        let label = pod.value.pointer(ROLE).and_then(Value::as_str);
+        let label = objects::role(&pod.value);
         if label != Some(wanted) {
             return Some(format!("{name} is labelled {label:?}, not {wanted}"));
         }
@@ -447,13 +448,10 @@ pub(crate) fn missing(world: &World, primary: usize) -> Option<String> {
     if world.api.of(Kind::Pod).len() != SERVERS {
         return Some("a pod is missing".to_owned());
     }
-    let endpoints = world
-        .api
-        .get(Kind::Slice, "pg-rw")
-        .map(|slice| slice.value["endpoints"].clone());
-    let names: Vec<&str> = endpoints
+    let slice = world.api.get(Kind::Slice, "pg-rw");
+    let names: Vec<&str> = slice
         .iter()
-        .filter_map(Value::as_array)
+        .filter_map(|slice| slice.value["endpoints"].as_array())
         .flatten()
         .filter_map(|endpoint| endpoint["targetRef"]["name"].as_str())
         .collect();
@@ -477,7 +475,7 @@ fn unled(world: &World) -> Option<String> {
     };
     let mut objects = world.api.of(Kind::Pod).iter().chain(world.api.of(Kind::Ledger));
     objects
-        .find(|(_, object)| object.value.pointer(STAMP).and_then(stamp) != Some((term, digits.to_owned())))
+        .find(|(_, object)| stamp(&object.value) != Some((term, digits)))
         .map(|(name, _)| format!("{name} does not carry the leader's stamp"))
 }
 
@@ -497,14 +495,14 @@ pub(crate) fn needs_a_word(world: &World, server: usize) -> bool {
 }
 
 /// `<term>.<n>.<holder>`.
-fn stamp(value: &Value) -> Option<(u64, String)> {
-    let mut parts = value.as_str()?.splitn(3, '.');
+fn stamp(object: &Value) -> Option<(u64, &str)> {
+    let mut parts = objects::annotation(object, "pgsteer.io/stamp")?.splitn(3, '.');
     let term = parts.next()?.parse().ok()?;
-    Some((term, parts.nth(1)?.to_owned()))
+    Some((term, parts.nth(1)?))
 }
 
 fn mark(ledger: &Value) -> Option<Mark<'_>> {
-    let mark = ledger.pointer("/spec/mark")?;
+    let mark = ledger["spec"].get("mark")?;
     let (high, low) = mark["lsn"].as_str()?.split_once('/')?;
     let half = |text: &str| u64::from_str_radix(text, 16).ok();
     Some(Mark {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     api_server::Kind,
     postgres::{ContainerState, PodState},
+    slices::Endpoint,
     story::Story,
 };
 
@@ -37,6 +38,16 @@ pub(crate) fn server_of(pod: &str) -> Option<usize> {
     pod.strip_prefix("pg-")?.parse().ok()
 }
 
+/// The role label of a pod.
+pub(crate) fn role(pod: &Value) -> Option<&str> {
+    pod["metadata"]["labels"]["pgsteer.io/role"].as_str()
+}
+
+/// An annotation of an object.
+pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object["metadata"]["annotations"][key].as_str()
+}
+
 /// An address in the simulated network.
 pub(crate) const fn address(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))
@@ -62,10 +73,8 @@ pub(crate) fn service(name: &str, role: &str) -> Value {
     })
 }
 
-/// A slice with these pods' names, uids, addresses and readiness.
-pub(crate) fn slice(service: &str, pods: &[(String, String, String, bool)]) -> Value {
-    let endpoints: Vec<Value> = pods
-        .iter()
+pub(crate) fn endpoints(pods: &[Endpoint]) -> Value {
+    pods.iter()
         .map(|(name, uid, ip, ready)| {
             json!({
                 "addresses": [ip],
@@ -73,7 +82,11 @@ pub(crate) fn slice(service: &str, pods: &[(String, String, String, bool)]) -> V
                 "targetRef": { "kind": "Pod", "name": name, "namespace": NAMESPACE, "uid": uid },
             })
         })
-        .collect();
+        .collect()
+}
+
+/// A slice without endpoints.
+pub(crate) fn slice(service: &str) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
@@ -81,7 +94,7 @@ pub(crate) fn slice(service: &str, pods: &[(String, String, String, bool)]) -> V
             "labels": { "kubernetes.io/service-name": service },
         },
         "addressType": "IPv4",
-        "endpoints": endpoints,
+        "endpoints": [],
     })
 }
 

@@ -282,12 +282,19 @@ fn understood(request: http::Request<RequestBody>) -> Request {
         _ => Verb::List,
     };
     let resource = rest.first().copied().unwrap_or_default();
+    let unknown = || panic!("the simulated API server knows no {resource:?}: {}", parts.uri);
+    let kind = kind_of(resource).unwrap_or_else(unknown);
     Request {
         verb,
-        kind: kind_of(resource)
-            .unwrap_or_else(|| panic!("the simulated API server knows no {resource:?}: {}", parts.uri)),
+        kind,
         name: name.unwrap_or_default().to_owned(),
-        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        // Nobody looks into an Event, and reads have no body.
+        body: if bytes.is_empty() || kind == Kind::Event {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+        },
+        raw: bytes,
     }
 }
 

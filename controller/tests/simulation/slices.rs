@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::{
     api_server::Kind,
     flight::committed,
@@ -11,32 +9,37 @@ use super::{
     world::{Sim, World},
 };
 
+/// Name, uid, address and readiness of a pod.
+pub(crate) type Endpoint = (String, String, String, bool);
+
 /// Brings the slices up to date.
 pub(crate) fn bring_up_to_date(sim: &Arc<Sim>, world: &mut World) {
+    world.slices_due = false;
     for (service, role) in [("pg-rw", "primary"), ("pg-ro", "replica")] {
-        let mut pods = Vec::new();
-        for (name, pod) in world.api.of(Kind::Pod) {
-            let label = pod
-                .value
-                .pointer("/metadata/labels/pgsteer.io~1role")
-                .and_then(Value::as_str);
-            if label != Some(role) {
-                continue;
-            }
-            let ip = pod.value.pointer("/status/podIP").and_then(Value::as_str);
-            let ready = pod
-                .value
-                .pointer("/status/containerStatuses/0/ready")
-                .and_then(Value::as_bool);
-            let (ip, ready) = (ip.unwrap_or_default().to_owned(), ready.unwrap_or_default());
-            pods.push((name.clone(), pod.uid.clone(), ip, ready));
+        let pods = selected(world, role);
+        if world.slices.get(service) == Some(&pods) {
+            continue;
         }
-        let wanted = objects::slice(service, &pods);
-        let change = world.api.edit(Kind::Slice, service, |slice| {
-            slice["endpoints"] = wanted["endpoints"].clone()
-        });
+        let endpoints = objects::endpoints(&pods);
+        world.slices.insert(service, pods);
+        let change = world
+            .api
+            .edit(Kind::Slice, service, |slice| slice["endpoints"] = endpoints);
         if let Some(change) = change {
             committed(sim, world, &change, None);
         }
     }
+}
+
+/// Name, uid, address and readiness of the pods of a role.
+fn selected(world: &World, role: &str) -> Vec<Endpoint> {
+    let pods = world.api.of(Kind::Pod).iter();
+    pods.filter(|(_, pod)| objects::role(&pod.value) == Some(role))
+        .map(|(name, pod)| {
+            let status = &pod.value["status"];
+            let ip = status["podIP"].as_str().unwrap_or_default().to_owned();
+            let ready = status["containerStatuses"][0]["ready"].as_bool().unwrap_or_default();
+            (name.clone(), pod.uid.clone(), ip, ready)
+        })
+        .collect()
 }

@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use rand::{RngExt as _, rngs::SmallRng};
 
 use super::{
+    api_server::Kind,
     failover,
     faults::{FAULTS, Fault},
     flight::Got,
@@ -197,14 +198,8 @@ pub(crate) fn begin(sim: &Arc<Sim>) {
         let after = world.span(0, 400);
         sim.plan(world, after, Event::Story(Beat::Start { host: index }));
     }
-    for uid in world
-        .api
-        .of(super::api_server::Kind::Pod)
-        .values()
-        .map(|pod| pod.uid.clone())
-        .collect::<Vec<_>>()
-    {
-        world.judge.bear(uid);
+    for (name, pod) in world.api.of(Kind::Pod) {
+        world.judge.bear(name, pod);
     }
     sim.plan(world, TICK_EVERY, Event::Story(Beat::Tick));
     peace(sim, world);

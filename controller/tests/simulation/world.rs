@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BTreeMap, BinaryHeap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use super::{
     judge::Judge,
     postgres::Servers,
     replica::Host,
+    slices::Endpoint,
     story::Story,
     trace::Trace,
 };
@@ -50,6 +51,9 @@ pub(crate) struct World {
     pub(crate) api: ApiServer,
     pub(crate) servers: Servers,
     pub(crate) hosts: Vec<Host>,
+    /// What the endpoint slices hold, and whether a change is under way.
+    pub(crate) slices: BTreeMap<&'static str, Vec<Endpoint>>,
+    pub(crate) slices_due: bool,
     /// Senders that wait for an answer that does not come.
     pub(crate) hung: Vec<oneshot::Sender<Got>>,
     pub(crate) story: Story,
@@ -95,6 +99,8 @@ impl Sim {
             api: ApiServer::new(&story, &servers),
             servers,
             hosts: Vec::new(),
+            slices: BTreeMap::new(),
+            slices_due: false,
             hung: Vec::new(),
             judge: Judge::new(&story),
             story,
