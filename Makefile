@@ -4,8 +4,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-LATER := bench soak docs
-.PHONY: help up down demo images chaos check test lint tidy clean release mutants $(LATER)
+LATER := bench docs
+.PHONY: help up down demo images chaos check test lint tidy clean release soak mutants $(LATER)
 # The steps of one target follow one another: two cores are busy with one of them.
 .NOTPARALLEL:
 
@@ -15,6 +15,12 @@ unexport CARGO_TARGET_DIR
 STEP := .ci/step
 CHAOS := target/release/chaos
 NODES ?= 3
+# The seeded simulation of the shipped code. A test program of its own, optimised; the planted bugs are in no other build.
+SIMULATION := cargo test --quiet --release --locked -p pgsteer --features planted-bugs --test simulation
+# What fits into a minute and a half on two cores.
+SEEDS ?= 5000
+SOAK_SEEDS ?= 1000000
+SOAK_STATE ?= target/soak.seeds
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +53,10 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "tests" cargo test --workspace --locked
 	@$(STEP) "alerts" promtool test rules deploy/prometheus/rules_test.yaml
 	@$(STEP) "the entry point against real servers" deploy/images/postgres/entrypoint_test.sh
+	@$(STEP) "lints of the planted bugs" cargo clippy -p pgsteer --all-targets --features planted-bugs --locked -- -D warnings
+	@$(STEP) "build the simulation" $(SIMULATION) --no-run
+	@$(STEP) "simulation, $(SEEDS) seeds" $(SIMULATION) -- seeds $(SEEDS)
+	@$(STEP) "simulation, planted bugs" $(SIMULATION) -- planted
 
 test: check release ## check, the images, the demo and six scenarios on a cluster
 	@$(STEP) "images" $(CHAOS) images
@@ -55,6 +65,9 @@ test: check release ## check, the images, the demo and six scenarios on a cluste
 	@$(STEP) "the chart, as a guest in somebody's cluster" cargo test --workspace --locked --test guest -- --ignored --nocapture
 	@trap '$(CHAOS) down' EXIT; $(STEP) "demo" $(CHAOS) demo --nodes $(NODES) --keep && \
 	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone
+
+soak: ## a million seeds of the simulation (SOAK_SEEDS); ended, it goes on where it was
+	@nice -n 10 $(SIMULATION) -- soak $(SOAK_SEEDS) "$(abspath $(SOAK_STATE))"
 
 lint: ## format and lint, changing what can be changed by itself
 	cargo fmt --all

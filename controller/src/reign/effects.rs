@@ -55,13 +55,13 @@ impl Government {
                             LabelWrite::Remove => tended.memory.wrote(&pod.uid, None),
                             LabelWrite::Set(role) => tended.memory.wrote(&pod.uid, Some(role)),
                         }
-                        scope.pods.show(*object, now);
+                        scope.pods.show(*object);
                         tended.course.wrote(&action, now);
                         if let (Action::Grant { .. }, Some(cause)) = (&action, tended.course.cause()) {
                             let metrics = &self.context.metrics;
                             metrics.switched(&done.route.namespace, &done.route.name, cause);
                         }
-                        report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action, now);
+                        report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action);
                     }
                     Written::Conflict(reason) => conflict = Some(reason),
                     Written::Gone => conflict = Some(format!("pod {} is gone", pod.name)),
@@ -77,7 +77,7 @@ impl Government {
                         if mark {
                             tended.memory.mark_written = now;
                         }
-                        scope.ledgers.show(*object, now);
+                        scope.ledgers.show(*object);
                     }
                     Written::Conflict(reason) => conflict = Some(reason),
                     Written::Gone => conflict = Some("the route's PostgresLedger is gone".to_owned()),
@@ -88,7 +88,7 @@ impl Government {
                     Written::Refused(reason) => trouble = Some(reason),
                 },
                 Effect::Route(written) => match written {
-                    Written::Done(object) => scope.routes.show(*object, now),
+                    Written::Done(object) => scope.routes.show(*object),
                     Written::Conflict(reason) => conflict = Some(reason),
                     Written::Gone => conflict = Some("the route is gone".to_owned()),
                     Written::Unknown(reason) | Written::Refused(reason) => trouble = Some(reason),
@@ -97,10 +97,10 @@ impl Government {
             }
         }
         for pod in done.pods.into_values().flatten() {
-            scope.pods.show(pod, now);
+            scope.pods.show(pod);
         }
         if let Some(ledger) = done.ledger {
-            scope.ledgers.show(ledger, now);
+            scope.ledgers.show(ledger);
         }
         tended.conflicts = if conflict.is_some() { tended.conflicts + 1 } else { 0 };
         if tended.conflicts > CONFLICTS_AT_ONCE {
@@ -121,10 +121,9 @@ impl Government {
 
     /// A report has come to its end.
     pub(super) fn reported(&mut self, reported: Reported) {
-        let now = self.context.clock.now();
         let Reported { route, written, status } = reported;
         if let (Some(object), Some(scope)) = (written, self.stores.scope(&route.namespace)) {
-            scope.routes.show(*object, now);
+            scope.routes.show(*object);
         }
         if let Some(tended) = self.routes.get_mut(&route).filter(|_| status) {
             tended.reporting = false;

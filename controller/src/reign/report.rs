@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     chain::Chain,
-    clock::Tick,
     decide::Action,
     election::permit,
     metrics::{Write, WriteOutcome},
@@ -100,7 +99,6 @@ pub(crate) fn role_moved(
     scope: &Arc<Scope>,
     key: &RouteKey,
     action: &Action,
-    now: Tick,
 ) {
     let (reason, note) = match action {
         Action::Grant { pod, .. } => (Reason::PrimaryGranted, format!("{} is primary", pod.name)),
@@ -118,7 +116,7 @@ pub(crate) fn role_moved(
         | Action::ClearAccept
         | Action::StepDown { .. } => return,
     };
-    let Some(route) = scope.routes.get(&key.namespace, &key.name, now) else {
+    let Some(route) = scope.routes.get(&key.namespace, &key.name) else {
         return;
     };
     let warning = false;

@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::RouteKey;
-use crate::{clock::Tick, tasks::Tasks};
+use crate::tasks::Tasks;
 
 /// A watch that hears nothing is ended by the API server after this long and opened anew, so a dead one is noticed soon.
 /// In seconds; kube's own default is 290.
@@ -47,17 +47,15 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// After so long without a failure the pauses begin anew at [`PATIENCE_MIN`].
 const CALM_AFTER: Duration = Duration::from_secs(30);
 
-/// What this process wrote itself is shown before the watch has brought it, for this long at most. By then the watch has, or it is
-/// broken, and its word is what the next write is checked against anyway.
-const OWN_WRITE_SHOWN: Duration = Duration::from_secs(5);
+/// The newest state that was seen of each object, by namespace and name.
+type Newest<K> = BTreeMap<(String, String), Arc<K>>;
 
-/// Own writes, by namespace and name, with the moment from which they are shown.
-type Own<K> = BTreeMap<(String, String), (Tick, Arc<K>)>;
-
-/// One kind's store, with this process's own latest writes laid over it.
+/// One kind's store, and what is newer than it: what this process has written or read itself, and what a watch has shown before it
+/// showed something older. What was seen once is not unseen: a watch that lags behind, for however long, must not bring back a
+/// pod without the label that was put on it.
 pub(crate) struct Followed<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
-    own: Mutex<Own<K>>,
+    newest: Mutex<Newest<K>>,
 }
 
 impl<K> Followed<K>
@@ -67,29 +65,30 @@ where
     pub(super) fn new(store: Store<K>) -> Self {
         Self {
             store,
-            own: Mutex::default(),
+            newest: Mutex::default(),
         }
     }
 
-    /// The newest known state of an object.
-    pub(crate) fn get(&self, namespace: &str, name: &str, now: Tick) -> Option<Arc<K>> {
-        let stored = self.store.get(&ObjectRef::new(name).within(namespace));
-        self.newest(stored, namespace, name, now)
+    /// Resolves when the first list is there.
+    async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
+        self.store.wait_until_ready().await?;
+        self.listed();
+        Ok(())
     }
 
-    /// The newest known state of every object in a namespace that `wanted` picks by what the watch brought, in the order of their names.
-    pub(crate) fn list(&self, namespace: &str, now: Tick, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        let of_namespace = |object: &Arc<K>| object.meta().namespace.as_deref().unwrap_or_default() == namespace;
-        let mut stored = self.store.state();
-        stored.retain(|object| of_namespace(object) && wanted(object));
-        stored.sort_unstable_by(|a, b| a.meta().name.cmp(&b.meta().name));
-        stored
-            .into_iter()
-            .filter_map(|object| {
-                let name = object.name_any();
-                self.newest(Some(object), namespace, &name, now)
-            })
-            .collect()
+    /// The newest known state of an object.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.lock().get(&key).map(Arc::clone)
+    }
+
+    /// The newest known state of every object in a namespace that is `wanted`, in the order of their names.
+    pub(crate) fn list(&self, namespace: &str, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        let newest = self.lock();
+        let from = (namespace.to_owned(), String::new());
+        let of_namespace = newest.range(from..).take_while(|((of, _), _)| of == namespace);
+        let wanted = of_namespace.map(|(_, object)| object).filter(|object| wanted(object));
+        wanted.map(Arc::clone).collect()
     }
 
     /// Every object, as the watch brought it.
@@ -97,38 +96,57 @@ where
         self.store.state()
     }
 
-    /// Shows an object that this process has just written or read.
-    pub(crate) fn show(&self, object: K, now: Tick) {
-        let key = (object.namespace().unwrap_or_default(), object.name_any());
-        self.lock().insert(key, (now, Arc::new(object)));
+    /// Takes note of an object that this process has just written or read.
+    pub(crate) fn show(&self, object: K) {
+        let key = key_of(&object);
+        take(&mut self.lock(), key, Arc::new(object));
     }
 
-    fn newest(&self, stored: Option<Arc<K>>, namespace: &str, name: &str, now: Tick) -> Option<Arc<K>> {
-        let mut own = self.lock();
-        if own.is_empty() {
-            return stored;
+    /// Takes note of an object that the watch has just brought.
+    fn brought(&self, object: &K) {
+        let key = key_of(object);
+        if let Some(stored) = self.store.get(&ObjectRef::new(&key.1).within(&key.0)) {
+            take(&mut self.lock(), key, stored);
         }
-        let key = (namespace.to_owned(), name.to_owned());
-        let Some((shown, mine)) = own.get(&key) else {
-            return stored;
-        };
-        let caught_up = stored
-            .as_deref()
-            .is_some_and(|stored| version(stored) >= version(mine.as_ref()));
-        if caught_up || now.since(*shown) > OWN_WRITE_SHOWN {
-            own.remove(&key);
-            return stored;
+    }
+
+    /// An object was deleted, unless one of its name was seen after that.
+    fn forget(&self, deleted: &K) {
+        let key = key_of(deleted);
+        let mut newest = self.lock();
+        if newest
+            .get(&key)
+            .is_some_and(|seen| version(seen.as_ref()) <= version(deleted))
+        {
+            newest.remove(&key);
         }
-        Some(Arc::clone(mine))
     }
 
-    fn forget(&self, object: &K) {
-        self.lock()
-            .remove(&(object.namespace().unwrap_or_default(), object.name_any()));
+    /// A list has brought everything that there is: what is not in it is gone.
+    fn listed(&self) {
+        let mut newest = self.lock();
+        newest.retain(|(namespace, name), _| self.store.get(&ObjectRef::new(name).within(namespace)).is_some());
+        for object in self.store.state() {
+            take(&mut newest, key_of(object.as_ref()), object);
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Own<K>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Newest<K>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key_of<K: Resource>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Keeps the newer of two states.
+fn take<K: Resource>(newest: &mut Newest<K>, key: (String, String), object: Arc<K>) {
+    let older = newest
+        .get(&key)
+        .is_some_and(|seen| version(seen.as_ref()) > version(object.as_ref()));
+    if !older {
+        newest.insert(key, object);
     }
 }
 
@@ -210,11 +228,11 @@ impl Stores {
     /// Resolves when every store has been filled once; an error says that a watch has ended.
     pub(crate) async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
         for scope in &self.scopes {
-            scope.routes.store.wait_until_ready().await?;
-            scope.ledgers.store.wait_until_ready().await?;
-            scope.pods.store.wait_until_ready().await?;
-            scope.services.store.wait_until_ready().await?;
-            scope.slices.store.wait_until_ready().await?;
+            scope.routes.ready().await?;
+            scope.ledgers.ready().await?;
+            scope.pods.ready().await?;
+            scope.services.ready().await?;
+            scope.slices.ready().await?;
         }
         Ok(())
     }
@@ -375,18 +393,24 @@ impl Watch<'_> {
         tasks.spawn(async move {
             heed(stream, what, |event| {
                 let routes = match &event {
-                    watcher::Event::Apply(object) => concerned(&scope, object),
+                    watcher::Event::Apply(object) => {
+                        own(&scope).brought(object);
+                        concerned(&scope, object)
+                    }
                     watcher::Event::Delete(object) => {
                         own(&scope).forget(object);
                         concerned(&scope, object)
                     }
                     // A list that was just finished may have brought, or missed, anything.
-                    watcher::Event::InitDone => scope
-                        .routes
-                        .all()
-                        .iter()
-                        .map(|route| RouteKey::of(route.as_ref()))
-                        .collect(),
+                    watcher::Event::InitDone => {
+                        own(&scope).listed();
+                        scope
+                            .routes
+                            .all()
+                            .iter()
+                            .map(|route| RouteKey::of(route.as_ref()))
+                            .collect()
+                    }
                     watcher::Event::Init | watcher::Event::InitApply(_) => Vec::new(),
                 };
                 for route in routes {
@@ -445,3 +469,6 @@ async fn heed<K>(
         })
         .await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,11 +112,11 @@ pub(crate) struct Scenery {
     write_slices: Vec<Arc<EndpointSlice>>,
 }
 
-fn scenery(scope: &Scope, route: Arc<PostgresRoute>, key: &RouteKey, now: Tick) -> Scenery {
+fn scenery(scope: &Scope, route: Arc<PostgresRoute>, key: &RouteKey) -> Scenery {
     let namespace = key.namespace.as_str();
-    let pods = scope.pods.list(namespace, now, |pod| observe::selects(&route, pod));
-    let rivals = scope.routes.list(namespace, now, |rival| rival.name_any() != key.name);
-    let service = |name: &str| scope.services.get(namespace, name, now);
+    let pods = scope.pods.list(namespace, |pod| observe::selects(&route, pod));
+    let rivals = scope.routes.list(namespace, |rival| rival.name_any() != key.name);
+    let service = |name: &str| scope.services.get(namespace, name);
     let problems = [Role::Primary, Role::Replica].map(|role| {
         let name = if role == Role::Primary {
             &route.spec.services.primary
@@ -125,7 +125,7 @@ fn scenery(scope: &Scope, route: Arc<PostgresRoute>, key: &RouteKey, now: Tick) 
         };
         acceptance::service_problem(&route, role, service(name).as_deref())
     });
-    let write_slices = scope.slices.list(namespace, now, |slice| {
+    let write_slices = scope.slices.list(namespace, |slice| {
         slice
             .labels()
             .get(SERVICE_OF_SLICE)
@@ -147,7 +147,7 @@ impl Government {
         let Some(scope) = self.stores.scope(&key.namespace).map(Arc::clone) else {
             return;
         };
-        let Some(route) = scope.routes.get(&key.namespace, &key.name, now) else {
+        let Some(route) = scope.routes.get(&key.namespace, &key.name) else {
             self.forget(key);
             return;
         };
@@ -157,7 +157,7 @@ impl Government {
             return;
         }
         // observe (stores)
-        let scene = scenery(&scope, route, key, now);
+        let scene = scenery(&scope, route, key);
         tended.has_pods = !scene.pods.is_empty();
         if !self
             .owners
@@ -173,7 +173,7 @@ impl Government {
         self.assign(key, &scene);
         let Some(term) = self.term() else { return };
         let Some(tended) = self.routes.get_mut(key) else { return };
-        let ledger = scope.ledgers.get(&key.namespace, &key.name, now);
+        let ledger = scope.ledgers.get(&key.namespace, &key.name);
         let known = Known {
             at: now,
             term,

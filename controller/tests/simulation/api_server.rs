@@ -91,6 +91,7 @@ pub(crate) struct ApiServer {
     revision: u64,
     uids: u64,
     objects: [BTreeMap<String, Arc<Object>>; KINDS],
+    events: Vec<Bytes>,
     pub(crate) log: Vec<Logged>,
     /// Watches cannot begin before this.
     pub(crate) compacted: u64,
@@ -106,6 +107,7 @@ impl ApiServer {
             revision: 100,
             uids: 0,
             objects: std::array::from_fn(|_| BTreeMap::new()),
+            events: Vec::new(),
             log: Vec::new(),
             compacted: 0,
             watches: Watches::default(),
@@ -175,6 +177,9 @@ impl ApiServer {
 
     /// Carries a write out.
     pub(crate) fn write(&mut self, request: &Request) -> (Reply, Option<Change>) {
+        if request.kind == Kind::Event {
+            return (self.event(request), None);
+        }
         match request.verb {
             Verb::Create => self.create(request),
             Verb::Patch { status } => self.patch(request, status),
@@ -182,18 +187,23 @@ impl ApiServer {
         }
     }
 
+    /// Events are taken as they come; one that is repeated is answered as it was made.
+    fn event(&mut self, request: &Request) -> Reply {
+        if let Verb::Patch { .. } = request.verb {
+            let body = self.events.last().cloned().unwrap_or_default();
+            let status = StatusCode::OK;
+            return Reply { status, body };
+        }
+        self.events.push(request.raw.clone());
+        let (status, body) = (StatusCode::CREATED, request.raw.clone());
+        Reply { status, body }
+    }
+
     fn create(&mut self, request: &Request) -> (Reply, Option<Change>) {
         let created = |object: &Object| Reply {
             status: StatusCode::CREATED,
             body: object.bytes.clone(),
         };
-        if request.kind == Kind::Event {
-            let reply = Reply {
-                status: StatusCode::CREATED,
-                body: request.raw.clone(),
-            };
-            return (reply, None);
-        }
         let name = request.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         if self.of(request.kind).contains_key(&name) {
             return (refusal(StatusCode::CONFLICT, "AlreadyExists"), None);

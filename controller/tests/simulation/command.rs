@@ -50,7 +50,7 @@ struct Sum {
 }
 
 /// Does what it is asked.
-pub(crate) fn execute(args: Vec<String>) -> ExitCode {
+pub(crate) fn execute(args: &[String]) -> ExitCode {
     let words: Vec<&str> = args
         .iter()
         .map(String::as_str)

@@ -10,8 +10,9 @@ use super::{
     faults::Fault,
     flight::committed,
     host::wall,
-    judge, objects,
+    objects,
     postgres::{ContainerState, HOSTS_MAX, Process, SERVERS, SYSTEM},
+    settled,
     story::{Beat, Turn, other},
     world::{Event, Sim, World},
 };
@@ -261,7 +262,7 @@ pub(crate) fn repeat_word(sim: &Arc<Sim>, world: &mut World) {
     let Some(right) = writer(world) else { return };
     let route = world.api.get(Kind::Route, "pg");
     let said = route.is_some_and(|route| objects::annotation(&route.value, "pgsteer.io/accept").is_some());
-    if said || !judge::needs_a_word(world, right) {
+    if said || !settled::needs_a_word(world, right) {
         return;
     }
     let name = objects::pod_name(right);

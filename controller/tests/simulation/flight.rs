@@ -90,14 +90,14 @@ pub(crate) fn send(sim: &Arc<Sim>, host: usize, life: u32, request: Request) -> 
     let cut = world.hosts[host].cut_until.saturating_sub(world.now);
     if !cut.is_zero() {
         if world.rng.random() {
-            world.hung.push(flight.reply);
+            hang(sim, world, flight.reply);
             return answer;
         }
         out += cut + world.span(0, 30);
     }
     if world.strikes(Fault::RequestDropped) {
         world.fault(Fault::RequestDropped);
-        world.hung.push(flight.reply);
+        hang(sim, world, flight.reply);
         return answer;
     }
     if world.strikes(Fault::RequestDelayed) {
@@ -112,8 +112,37 @@ pub(crate) fn send(sim: &Arc<Sim>, host: usize, life: u32, request: Request) -> 
         flight.twice = true;
     }
     flight.back = befalls(world, back);
-    sim.plan(world, out, Event::Carry(Box::new(flight)));
+    if world.hosts[host].stands_still() {
+        // It waits in the process's own buffers, and leaves when the process goes on.
+        world.hosts[host].held.push(flight);
+    } else {
+        sim.plan(world, out, Event::Carry(Box::new(flight)));
+    }
     answer
+}
+
+/// No answer comes. A connection on which nothing comes is given up in the end; here that is when the trouble is over.
+fn hang(sim: &Arc<Sim>, world: &mut World, reply: oneshot::Sender<Got>) {
+    if world.story.chaos {
+        world.hung.push(reply);
+        return;
+    }
+    let (after, got) = (world.span(100, 1_000), Got::Broken);
+    let answer = Answer {
+        host: 0,
+        number: u64::MAX,
+        got,
+        reply,
+    };
+    sim.plan(world, after, Event::Answer(Box::new(answer)));
+}
+
+/// A process goes on: what waited in its buffers leaves.
+pub(crate) fn release(sim: &Arc<Sim>, world: &mut World, host: usize) {
+    for flight in std::mem::take(&mut world.hosts[host].held) {
+        let after = world.span(0, 3);
+        sim.plan(world, after, Event::Carry(Box::new(flight)));
+    }
 }
 
 fn befalls(world: &mut World, back: Duration) -> Back {
@@ -205,7 +234,7 @@ pub(crate) fn carry(sim: &Arc<Sim>, world: &mut World, mut flight: Box<Flight>) 
     } = *flight;
     let (after, got) = match back {
         Back::Lost => {
-            world.hung.push(reply);
+            hang(sim, world, reply);
             return;
         }
         Back::Broken => (Duration::from_micros(300), Got::Broken),
@@ -329,13 +358,13 @@ pub(crate) fn answer(sim: &Arc<Sim>, world: &mut World, answer: Box<Answer>) {
     let cut = world.hosts[answer.host].cut_until.saturating_sub(world.now);
     if !cut.is_zero() {
         if world.rng.random() {
-            world.hung.push(answer.reply);
+            hang(sim, world, answer.reply);
         } else {
             sim.plan(world, cut, Event::Answer(answer));
         }
         return;
     }
-    if world.hosts[answer.host].answered(answer.number) && world.story.chaos {
+    if world.story.chaos && world.hosts[answer.host].answered(answer.number) {
         world.fault(Fault::ReplyReordered);
     }
     // Whoever asked may have given up.

@@ -126,6 +126,11 @@ impl HostGate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the replica runs.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().open
+    }
+
     pub(crate) fn close(&self) {
         self.state().open = false;
     }

@@ -63,8 +63,9 @@ pub(crate) struct Judge {
     reigns: BTreeMap<u64, Reign>,
     /// The highest stamp that was sent.
     sent: Option<(u64, String)>,
-    /// The address that the API server shows for each pod.
+    /// The address that the API server shows for each pod, and whether its container runs.
     shown: [Option<u8>; SERVERS],
+    runs: [bool; SERVERS],
     /// When each pod came to be, by uid.
     born: BTreeMap<String, Duration>,
     /// Claims that a person declared to be the truth, and until when that counts.
@@ -74,11 +75,11 @@ pub(crate) struct Judge {
 
 /// The part of a mark that two marks share when they name the same claim.
 #[derive(Debug, PartialEq, Eq)]
-struct Mark<'a> {
-    system: &'a str,
-    timeline: u64,
-    lsn: u64,
-    data: &'a str,
+pub(crate) struct Mark<'a> {
+    pub(crate) system: &'a str,
+    pub(crate) timeline: u64,
+    pub(crate) lsn: u64,
+    pub(crate) data: &'a str,
 }
 
 // === impl Judge ===
@@ -97,6 +98,7 @@ impl Judge {
             reigns: BTreeMap::new(),
             sent: None,
             shown: [None; SERVERS],
+            runs: [true; SERVERS],
             born: BTreeMap::new(),
             words: BTreeMap::new(),
             // Clocks differ by three parts in a hundred, and a thread takes its time.
@@ -117,9 +119,11 @@ impl Judge {
 
     fn see_address(&mut self, pod: &str, object: &Object) {
         let ip = object.value["status"]["podIP"].as_str();
-        if let Some(shown) = objects::server_of(pod).and_then(|server| self.shown.get_mut(server)) {
-            *shown = ip.and_then(|ip| ip.rsplit_once('.')?.1.parse().ok());
-        }
+        let Some(server) = objects::server_of(pod).filter(|server| *server < SERVERS) else {
+            return;
+        };
+        self.shown[server] = ip.and_then(|ip| ip.rsplit_once('.')?.1.parse().ok());
+        self.runs[server] = object.value["status"]["containerStatuses"][0]["ready"] == true;
     }
 
     /// What was heard of a server says nothing about what is there now.
@@ -154,6 +158,11 @@ pub(crate) fn heard(world: &mut World, (host, life): (usize, u32), server: usize
         .flatten()
     {
         hear(world, (host, life), pod, timeline, what);
+        // A pod whose container the kubelet has declared ended has no claim, whatever answers there.
+        if !world.judge.runs[pod] || owner != Some(pod) {
+            let ear = world.judge.ears.entry((host, life, pod)).or_default();
+            ear.claim = None;
+        }
     }
 }
 
@@ -232,7 +241,8 @@ fn granted(world: &mut World, (host, life): (usize, u32), (term, holder): (u64, 
     let ear = world.judge.ears.get(&(host, life, server)).copied().unwrap_or_default();
     // I3, I6: it was heard to take writes, a moment ago.
     let age = ear.writable.map(|at| now.saturating_sub(at));
-    if age.is_none_or(|age| age > world.judge.sighting_limit) {
+    let moved = world.story.addresses_moved;
+    if !moved && age.is_none_or(|age| age > world.judge.sighting_limit) {
         world.judge.breaks(
             "I3, no action from a sighting older than its limit",
             format!(
@@ -246,7 +256,7 @@ fn granted(world: &mut World, (host, life): (usize, u32), (term, holder): (u64, 
     let data = format!("data-{}", request.name);
     let fits = marked
         .as_ref()
-        .is_some_and(|mark| mark.data == data && mark.timeline <= u64::from(ear.highest));
+        .is_some_and(|mark| mark.data == data && (moved || mark.timeline <= u64::from(ear.highest)));
     if !fits {
         let how = format!(
             "{now:?}: replica {host} grants {}, the mark is {marked:?}",
@@ -283,7 +293,7 @@ fn marked(world: &mut World, host: usize, life: u32, term: u64, request: &Reques
     let Some(new) = mark(&request.body) else { return };
     let old = world.api.get(Kind::Ledger, "pg").and_then(|ledger| mark(&ledger.value));
     let rises = old.as_ref().is_none_or(|old| old.timeline < new.timeline);
-    if !rises || world.judge.word_stands(new.data, now) {
+    if !rises || world.story.addresses_moved || world.judge.word_stands(new.data, now) {
         return;
     }
     let Some(reign) = world.judge.reigns.get(&term).copied() else {
@@ -364,15 +374,28 @@ fn stamps_rise(world: &mut World, change: &Change) {
     }
 }
 
+/// Whether nothing but the mark's position has moved on, as it does once a minute.
+fn upkeep(change: &Change) -> bool {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        return false;
+    };
+    let (old, new) = (mark(&before.value), mark(&after.value));
+    let same = |old: &Mark<'_>, new: &Mark<'_>| {
+        (old.system, old.timeline, old.data) == (new.system, new.timeline, new.data) && old.lsn < new.lsn
+    };
+    old.zip(new).is_some_and(|(old, new)| same(&old, &new))
+}
+
 /// I9: the mark falls only by a person's word.
 fn ledger_changed(world: &mut World, change: &Change) {
     let now = world.now;
     if let Some(after) = &change.after {
         world.judge.born.entry(after.uid.clone()).or_insert(now);
     }
-    world.judge.writes += 1;
     stamps_rise(world, change);
-
+    if !upkeep(change) {
+        world.judge.writes += 1;
+    }
     let Some(before) = change.before.as_ref().and_then(|object| mark(&object.value)) else {
         return;
     };
@@ -429,79 +452,14 @@ pub(crate) fn primaries(world: &World) -> impl Iterator<Item = &str> {
         .map(|(name, _)| name.as_str())
 }
 
-/// What is still missing until everything is as it should be with `primary` as the right server.
-pub(crate) fn missing(world: &World, primary: usize) -> Option<String> {
-    if let Some(missing) = unled(world) {
-        return Some(missing);
-    }
-    for (name, pod) in world.api.of(Kind::Pod) {
-        let wanted = if objects::server_of(name) == Some(primary) {
-            "primary"
-        } else {
-            "replica"
-        };
-        let label = objects::role(&pod.value);
-        if label != Some(wanted) {
-            return Some(format!("{name} is labelled {label:?}, not {wanted}"));
-        }
-    }
-    if world.api.of(Kind::Pod).len() != SERVERS {
-        return Some("a pod is missing".to_owned());
-    }
-    let slice = world.api.get(Kind::Slice, "pg-rw");
-    let names: Vec<&str> = slice
-        .iter()
-        .filter_map(|slice| slice.value["endpoints"].as_array())
-        .flatten()
-        .filter_map(|endpoint| endpoint["targetRef"]["name"].as_str())
-        .collect();
-    (names != [objects::pod_name(primary)]).then(|| format!("the write Service leads to {names:?}"))
-}
-
-/// Whether nobody leads, or the leader has not looked at everything yet.
-fn unled(world: &World) -> Option<String> {
-    let lease = world.api.get(Kind::Lease, "pgsteer");
-    let spec = lease.map(|lease| &lease.value["spec"]);
-    let holder = spec
-        .and_then(|spec| spec["holderIdentity"].as_str())
-        .unwrap_or_default();
-    let term = spec
-        .and_then(|spec| spec["leaseTransitions"].as_u64())
-        .unwrap_or_default();
-    let digits = holder.rsplit_once('_').map(|(_, digits)| digits);
-    let runs = |host: &super::replica::Host| host.running.as_ref().is_some_and(|running| running.identity == holder);
-    let Some(digits) = digits.filter(|_| world.hosts.iter().any(runs)) else {
-        return Some("nobody leads".to_owned());
-    };
-    let mut objects = world.api.of(Kind::Pod).iter().chain(world.api.of(Kind::Ledger));
-    objects
-        .find(|(_, object)| stamp(&object.value) != Some((term, digits)))
-        .map(|(name, _)| format!("{name} does not carry the leader's stamp"))
-}
-
-/// Whether the mark allows this server to be primary, and if not, a person has to say so.
-pub(crate) fn needs_a_word(world: &World, server: usize) -> bool {
-    let Some(held) = world.api.get(Kind::Ledger, "pg").and_then(|ledger| mark(&ledger.value)) else {
-        return false;
-    };
-    let truth = &world.servers.of[server];
-    let timeline = u64::from(truth.timeline);
-    let far = truth.lsn + (16 << 20) < held.lsn;
-    held.system != truth.system.to_string()
-        || timeline < held.timeline
-        || (timeline == held.timeline
-            && (truth.lsn < held.lsn || held.data != format!("data-{}", objects::pod_name(server))))
-        || (timeline > held.timeline && far)
-}
-
 /// `<term>.<n>.<holder>`.
-fn stamp(object: &Value) -> Option<(u64, &str)> {
+pub(crate) fn stamp(object: &Value) -> Option<(u64, &str)> {
     let mut parts = objects::annotation(object, "pgsteer.io/stamp")?.splitn(3, '.');
     let term = parts.next()?.parse().ok()?;
     Some((term, parts.nth(1)?))
 }
 
-fn mark(ledger: &Value) -> Option<Mark<'_>> {
+pub(crate) fn mark(ledger: &Value) -> Option<Mark<'_>> {
     let mark = ledger["spec"].get("mark")?;
     let (high, low) = mark["lsn"].as_str()?.split_once('/')?;
     let half = |text: &str| u64::from_str_radix(text, 16).ok();

@@ -10,6 +10,11 @@
 //!          `──question──> session ──> postgres                     judge: looks at every commit, every request, every answer
 //! ```
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a test program of its own: what it prints is its report"
+)]
+
 mod api_server;
 mod command;
 mod failover;
@@ -22,6 +27,7 @@ mod postgres;
 mod replica;
 mod seed;
 mod session;
+mod settled;
 mod slices;
 mod story;
 mod trace;
@@ -32,5 +38,6 @@ mod world;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    command::execute(std::env::args().skip(1).collect())
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    command::execute(&args)
 }

@@ -16,7 +16,8 @@ use controller::{
     host,
     metrics::Metrics,
     run::Replica,
-    tasks::{self, Gate},
+    tasks,
+    trace::Tracer,
 };
 use futures::FutureExt as _;
 use http::{Method, Response};
@@ -30,7 +31,7 @@ use tower::{BoxError, Service};
 
 use super::{
     api_server::{Kind, Request, Verb},
-    flight::{self, Got},
+    flight::{self, Flight, Got},
     host::{AtPoll, HostChance, HostClock, HostGate},
     objects,
     session::HostServers,
@@ -53,6 +54,8 @@ pub(crate) struct Host {
     pub(crate) cut_until: Duration,
     /// Something befalls it when it has sent so many writes more.
     pub(crate) write_trap: Option<(u32, AtPoll)>,
+    /// What a process that stands still has handed over and not sent.
+    pub(crate) held: Vec<Flight>,
     numbered: u64,
     answered: u64,
 }
@@ -72,7 +75,6 @@ struct Transport {
     sim: Arc<Sim>,
     host: usize,
     life: u32,
-    gate: Arc<HostGate>,
     clock: Arc<HostClock>,
 }
 
@@ -93,9 +95,15 @@ impl Host {
             running: None,
             cut_until: Duration::ZERO,
             write_trap: None,
+            held: Vec::new(),
             numbered: 0,
             answered: 0,
         }
+    }
+
+    /// Whether its process is stopped.
+    pub(crate) fn stands_still(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.gate.is_open())
     }
 
     /// The number of the next request.
@@ -131,12 +139,12 @@ pub(crate) fn start(sim: &Arc<Sim>, world: &mut World, index: usize) {
             life,
         }),
         gate: Arc::<HostGate>::clone(&gate),
+        tracer: Tracer::default(),
     };
     let transport = Transport {
         sim: Arc::clone(sim),
         host: index,
         life,
-        gate: Arc::clone(&gate),
         clock,
     };
     let settings = Settings::new(LEASE_NAMESPACE, "pgsteer", &identity, world.story.ttl);
@@ -192,6 +200,7 @@ pub(crate) fn crash(sim: &Arc<Sim>, world: &mut World, host: usize) {
     running.gate.kill();
     running.task.abort();
     world.hosts[host].write_trap = None;
+    world.hosts[host].held.clear();
     world
         .trace
         .line(world.now, &[4, host as u64], || format!("replica {host} is gone"));
@@ -206,8 +215,8 @@ impl Service<http::Request<RequestBody>> for Transport {
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.gate.poll_open(cx).map(Ok)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
@@ -282,8 +291,7 @@ fn understood(request: http::Request<RequestBody>) -> Request {
         _ => Verb::List,
     };
     let resource = rest.first().copied().unwrap_or_default();
-    let unknown = || panic!("the simulated API server knows no {resource:?}: {}", parts.uri);
-    let kind = kind_of(resource).unwrap_or_else(unknown);
+    let kind = kind_of(resource).expect("the simulated API server knows every kind that the controller asks for");
     Request {
         verb,
         kind,

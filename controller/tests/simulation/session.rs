@@ -194,7 +194,7 @@ fn asked_now(
     let row = Row::of(
         server,
         servers.monitors,
-        server.follows.filter(|leader| servers.streams(*leader)).is_some(),
+        server.follows.is_some_and(|leader| servers.streams(leader)),
     );
     let standing = if server.writable {
         Standing::Writable
@@ -320,7 +320,7 @@ impl HostSession {
 
 impl HostSession {
     /// The answer to a pulse that nothing stands in the way of.
-    fn beat(&self) -> Option<Option<Standing>> {
+    fn beat(&self) -> Option<Pulse> {
         let mut guard = self.sim.world();
         let world = &mut *guard;
         let server = &world.servers.of[self.server];
@@ -339,7 +339,8 @@ impl HostSession {
         let writable = server.writable;
         let by = (self.host, self.life);
         super::judge::heard(world, by, self.server, self.address, Heard::Answer { writable });
-        Some(world.servers.reports.then_some(standing))
+        let standing = world.servers.reports.then_some(standing);
+        Some(Pulse { standing })
     }
 }
 
@@ -351,8 +352,8 @@ impl Kept for HostSession {
     fn pulse(&mut self, deadline: Duration) -> BoxFuture<'_, Result<Pulse, ProbeError>> {
         async move {
             // Most pulses find a server that is there and says at once what it said before.
-            if let Some(standing) = self.beat() {
-                return Ok(Pulse { standing });
+            if let Some(pulse) = self.beat() {
+                return Ok(pulse);
             }
             let answered = self.asked(deadline).await?;
             let standing = answered.report.hot_standby_reported.then_some(answered.report.standing);

@@ -13,16 +13,15 @@ use super::{
     api_server::Kind,
     failover,
     faults::{FAULTS, Fault},
-    flight::Got,
-    judge,
+    flight::{self, Got},
     postgres::SERVERS,
-    replica, trouble,
+    replica, settled, trouble,
     watches::{EXPIRED, Frame},
     world::{Event, Sim, World},
 };
 
 /// A seed lasts at least so long.
-const SPAN_MIN: Duration = Duration::from_secs(60);
+const SPAN_MIN: Duration = Duration::from_mins(1);
 
 /// A seed has at least so many switches and faults.
 const SWITCHES_MIN: u64 = 3;
@@ -129,6 +128,9 @@ pub(crate) struct Story {
     pub(crate) chaos: bool,
     pub(crate) frozen_until: Duration,
     pub(crate) excluded: BTreeSet<usize>,
+    /// Whether an address went from one pod to another in this round. A leader whose watch lags behind takes the answers under it for
+    /// the wrong pod's, and so would the judge.
+    pub(crate) addresses_moved: bool,
     /// Whether the seed is done.
     pub(crate) over: bool,
     pub(crate) rounds: u32,
@@ -163,6 +165,7 @@ impl Story {
             chaos: false,
             frozen_until: Duration::ZERO,
             excluded: BTreeSet::new(),
+            addresses_moved: false,
             over: false,
             rounds: 0,
             settled_after: Duration::ZERO,
@@ -225,14 +228,14 @@ pub(crate) fn go_on(sim: &Arc<Sim>, world: &mut World, beat: Beat) {
             }
         }
         Beat::Pause { host, life, by } => trouble::pause(sim, world, host, life, by),
-        Beat::Resume { host, life } => resume(world, host, life),
+        Beat::Resume { host, life } => resume(sim, world, host, life),
         // What was to come is overtaken by the end of all trouble; the kubelet and the standbys go on.
         Beat::Server(_, turn) if !world.story.chaos && !matches!(turn, Turn::Kubelet | Turn::Followed) => {}
         Beat::Server(server, turn) => failover::turn(sim, world, server, turn),
     }
 }
 
-fn resume(world: &mut World, host: usize, life: u32) {
+fn resume(sim: &Arc<Sim>, world: &mut World, host: usize, life: u32) {
     if world.hosts[host].life == life
         && let Some(running) = &world.hosts[host].running
     {
@@ -240,6 +243,7 @@ fn resume(world: &mut World, host: usize, life: u32) {
             .trace
             .line(world.now, &[6, host as u64], || format!("replica {host} goes on"));
         running.gate.open();
+        flight::release(sim, world, host);
     }
 }
 
@@ -248,6 +252,7 @@ fn round(sim: &Arc<Sim>, world: &mut World) {
     world.story.rounds += 1;
     world.story.phase = Phase::Trouble;
     world.story.chaos = true;
+    world.story.addresses_moved = false;
     let span = world.span(7_000, 10_000);
     for (fault, _) in FAULTS {
         let on = trouble::befalls_requests(*fault) && world.rng.random_ratio(1, 3);
@@ -284,6 +289,7 @@ fn heal(sim: &Arc<Sim>, world: &mut World) {
             running.gate.disarm();
             running.gate.open();
         }
+        flight::release(sim, world, host);
     }
     for hung in std::mem::take(&mut world.hung) {
         drop(hung.send(Got::Broken));
@@ -324,7 +330,7 @@ fn peace(sim: &Arc<Sim>, world: &mut World) {
 
 /// Is everything right, does it stay so, and is nothing more written?
 fn look(sim: &Arc<Sim>, world: &mut World) {
-    let missing = judge::missing(world, world.story.right);
+    let missing = settled::missing(world, world.story.right);
     let (now, written) = (world.now, world.judge.writes);
     match (world.story.phase, missing) {
         (Phase::Trouble, _) => return,

@@ -52,6 +52,9 @@ const TROUBLES: &[Fault] = &[
     Fault::AddressesSwapped,
 ];
 
+/// How far a restored volume is behind.
+const BACK: u64 = 32 << 20;
+
 /// Any of them.
 pub(crate) fn any(rng: &mut SmallRng) -> Fault {
     TROUBLES[rng.random_range(0..TROUBLES.len())]
@@ -130,12 +133,12 @@ pub(crate) fn begin(sim: &Arc<Sim>, world: &mut World, fault: Fault) {
         Fault::WatchExpired => {
             world.fault(fault);
             world.api.compact();
-            end_watches(sim, world, Frame::End);
+            end_watches(sim, world, &Frame::End);
         }
         Fault::WatchEnded => {
             world.fault(fault);
             let frame = if world.rng.random() { Frame::End } else { Frame::Broken };
-            end_watches(sim, world, frame);
+            end_watches(sim, world, &frame);
         }
         Fault::LeaseDeleted | Fault::LabelEdited | Fault::RouteExcluded => by_hand(sim, world, fault, server),
         _ => server_trouble(sim, world, fault, server),
@@ -175,6 +178,7 @@ pub(crate) fn pause(sim: &Arc<Sim>, world: &mut World, host: usize, life: u32, b
         if let Some(running) = &world.hosts[host].running {
             running.gate.open();
         }
+        super::flight::release(sim, world, host);
         return;
     }
     let Some(running) = &world.hosts[host].running else {
@@ -194,7 +198,7 @@ pub(crate) fn pause(sim: &Arc<Sim>, world: &mut World, host: usize, life: u32, b
     sim.plan(world, span, Event::Story(Beat::Resume { host, life }));
 }
 
-fn end_watches(sim: &Arc<Sim>, world: &mut World, frame: Frame) {
+fn end_watches(sim: &Arc<Sim>, world: &mut World, frame: &Frame) {
     let open: Vec<u64> = world.api.watches.open.keys().copied().collect();
     for watch in open {
         let after = world.span(0, 100);
@@ -286,11 +290,11 @@ fn server_trouble(sim: &Arc<Sim>, world: &mut World, fault: Fault, index: usize)
             (server.system, server.timeline, server.lsn) = (SYSTEM + 1, 1, 0x0100_0000);
             (server.writable, server.follows) = (true, None);
         }
-        Fault::Restored if up => {
+        Fault::Restored if up && world.servers.of[index].system == SYSTEM => {
             world.fault(fault);
             renew(sim, world, index);
             let server = &mut world.servers.of[index];
-            server.lsn -= 32 << 20;
+            server.lsn -= BACK;
         }
         Fault::PodReplaced => {
             world.fault(fault);
@@ -331,6 +335,7 @@ fn renew(sim: &Arc<Sim>, world: &mut World, index: usize) {
 fn swap(sim: &Arc<Sim>, world: &mut World, index: usize) {
     let second = super::story::other(&mut world.rng, index);
     world.fault(Fault::AddressesSwapped);
+    world.story.addresses_moved = true;
     for server in [index, second] {
         world.servers.end(server, Process::Down);
         world.servers.of[server].pod.container = ContainerState::Stopped;
