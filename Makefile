@@ -18,7 +18,7 @@ NODES ?= 3
 # The seeded simulation of the shipped code. A test program of its own, optimised; the planted bugs are in no other build.
 SIMULATION := cargo test --quiet --release --locked -p pgsteer --features planted-bugs --test simulation
 # What fits into a minute and a half on two cores.
-SEEDS ?= 5000
+SEEDS ?= 2000
 SOAK_SEEDS ?= 1000000
 SOAK_STATE ?= target/soak.seeds
 

@@ -1,7 +1,5 @@
 //! What everything looks like when it is right, worked out from how the servers really are.
 
-use serde_json::Value;
-
 use super::{
     api_server::Kind,
     judge::{mark, stamp},
