@@ -52,6 +52,7 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "build the control plane" target/debug/chaos build --control-plane
 	@$(STEP) "tests" cargo test --workspace --locked
 	@$(STEP) "alerts" promtool test rules deploy/prometheus/rules_test.yaml
+	@$(STEP) "the model, and hostile servers" cargo test --locked -p pgsteer --lib -- --ignored --nocapture --test-threads=1
 	@$(STEP) "the entry point against real servers" deploy/images/postgres/entrypoint_test.sh
 	@$(STEP) "lints of the planted bugs" cargo clippy -p pgsteer --all-targets --features planted-bugs --locked -- -D warnings
 	@$(STEP) "build the simulation" $(SIMULATION) --no-run

@@ -39,6 +39,7 @@ const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// What the requests that follow are for. The library's own patches do not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))] // a model's states are copied and compared
 pub(super) enum Intent {
     /// Begin a reign: take the Lease, or what is still ours after a reign ended. The term rises.
     Contend,
@@ -78,8 +79,10 @@ pub(super) struct LeaseCas {
     book: Arc<Mutex<Book>>,
 }
 
+/// What the layer has seen, and the rules by which it amends what the library sends: plain data, no requests and no clock.
 #[derive(Debug)]
-struct Book {
+#[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
+pub(super) struct Book {
     expiry: Expiry,
     intent: Intent,
     /// uid and resourceVersion of the last read, until a write has used them.
@@ -98,32 +101,22 @@ pub(super) struct LeaseCasService<S> {
 impl LeaseCas {
     /// A layer for a candidate of this identity and ttl.
     pub(super) fn new(me: String, ttl: Duration, clock: Arc<dyn Clock>) -> Self {
-        let book = Book {
-            expiry: Expiry::new(me, ttl),
-            intent: Intent::Contend,
-            precondition: None,
-        };
         Self {
             clock,
             changed: Arc::new(Notify::new()),
-            book: Arc::new(Mutex::new(book)),
+            book: Arc::new(Mutex::new(Book::new(me, ttl))),
         }
     }
 
     /// Says what the next requests are for.
     pub(super) fn intend(&self, intent: Intent) {
-        let mut book = self.book();
-        book.intent = intent;
-        book.precondition = None;
+        self.book().intend(intent);
     }
 
     /// Takes note of what a watch has shown: the Lease, or that there is none.
     pub(super) fn see(&self, lease: Option<&Lease>) {
         let now = self.clock.now();
-        match lease {
-            Some(lease) => self.book().expiry.observe(lease, now),
-            None => self.book().expiry.observe_missing(now),
-        }
+        self.book().see(lease, now);
         self.changed.notify_one();
     }
 
@@ -134,17 +127,17 @@ impl LeaseCas {
 
     /// From when on the Lease may be taken or created, if nothing changes.
     pub(super) fn takeable_at(&self) -> Option<Tick> {
-        self.book().expiry.takeable_at()
+        self.book().expiry().takeable_at()
     }
 
     /// Until when we hold the Lease without reigning, if we do at this moment.
     pub(super) fn probation(&self) -> Option<Tick> {
-        self.book().expiry.probation(self.clock.now())
+        self.book().expiry().probation(self.clock.now())
     }
 
     /// Who held the Lease when it was seen last.
     pub(super) fn holder(&self) -> Option<String> {
-        self.book().expiry.holder().map(ToOwned::to_owned)
+        self.book().expiry().holder().map(ToOwned::to_owned)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -157,7 +150,7 @@ impl LeaseCas {
         let mut value = serde_json::from_slice(body).map_err(CasError::Malformed)?;
         let mut book = self.book();
         if *method == Method::PATCH && !is_planted(Bug::NoCas) {
-            let (uid, resource_version) = book.precondition.take().ok_or(CasError::NotRead)?;
+            let (uid, resource_version) = book.precondition()?;
             set(&mut value, "metadata", "uid", uid.into());
             set(&mut value, "metadata", "resourceVersion", resource_version.into());
         }
@@ -172,7 +165,7 @@ impl LeaseCas {
         let now = self.clock.now();
         let read = *method == Method::GET;
         if read && status == StatusCode::NOT_FOUND {
-            self.book().expiry.observe_missing(now);
+            self.book().see(None, now);
             return Ok(body);
         }
         if !status.is_success() {
@@ -180,13 +173,11 @@ impl LeaseCas {
         }
         let lease: Lease = serde_json::from_slice(&body).map_err(CasError::Malformed)?;
         let mut book = self.book();
-        book.expiry.observe(&lease, now);
         if !read {
+            book.see(Some(&lease), now);
             return Ok(body);
         }
-        book.precondition = lease.metadata.uid.clone().zip(lease.metadata.resource_version.clone());
-        let contend = book.intent == Intent::Contend;
-        let shown = book.expiry.shown(lease, contend, now);
+        let shown = book.read(lease, now);
         serde_json::to_vec(&shown).map(Bytes::from).map_err(CasError::Malformed)
     }
 }
@@ -205,8 +196,48 @@ impl<S> Layer<S> for LeaseCas {
 // === impl Book ===
 
 impl Book {
+    /// Nothing seen yet.
+    pub(super) const fn new(me: String, ttl: Duration) -> Self {
+        Self {
+            expiry: Expiry::new(me, ttl),
+            intent: Intent::Contend,
+            precondition: None,
+        }
+    }
+
+    /// What was seen of the Lease.
+    pub(super) const fn expiry(&self) -> &Expiry {
+        &self.expiry
+    }
+
+    /// Says what the next requests are for. What was read for another purpose is no precondition.
+    pub(super) fn intend(&mut self, intent: Intent) {
+        self.intent = intent;
+        self.precondition = None;
+    }
+
+    /// Takes note of the Lease as it is at `now`, or that there is none.
+    pub(super) fn see(&mut self, lease: Option<&Lease>, now: Tick) {
+        match lease {
+            Some(lease) => self.expiry.observe(lease, now),
+            None => self.expiry.observe_missing(now),
+        }
+    }
+
+    /// Takes note of the answer to a GET, as what the next patch expects to find, and says what the library is to read instead.
+    pub(super) fn read(&mut self, lease: Lease, now: Tick) -> Lease {
+        self.see(Some(&lease), now);
+        self.precondition = lease.metadata.uid.clone().zip(lease.metadata.resource_version.clone());
+        self.expiry.shown(lease, self.intent == Intent::Contend, now)
+    }
+
+    /// What a patch expects to find: uid and resourceVersion. Each read is good for one.
+    pub(super) fn precondition(&mut self) -> Result<(String, String), CasError> {
+        self.precondition.take().ok_or(CasError::NotRead)
+    }
+
     /// The term to write, if this write changes it. It only rises, whatever became of the Lease.
-    fn term(&self, method: &Method) -> Result<Option<Term>, CasError> {
+    pub(super) fn term(&self, method: &Method) -> Result<Option<Term>, CasError> {
         let highest = self.expiry.highest();
         let next = || highest.next().ok_or(CasError::TermsExhausted).map(Some);
         let make = *method == Method::POST;

@@ -250,15 +250,11 @@ impl Elector {
         self.failures = failures.saturating_add(1);
     }
 
-    /// The Lease is still ours. If its term is not the one that we reign under, it was made anew or edited: that ends the reign,
-    /// and the next attempt begins another under a higher term.
+    /// The Lease is still ours. Where that prolongs no reign, the next attempt begins another.
     fn prolong(&mut self, reign: &Reign, term: Term, until: Tick) {
-        if term != reign.term {
-            self.state.follow(None);
-        } else if self.state.extend(reign.number, until) == Extension::Extended {
-            return;
+        if !self.state.prolong(reign, term, until) {
+            self.due = self.clock.now();
         }
-        self.due = self.clock.now();
     }
 
     /// The Lease is ours. Whether a reign begins, or what is still to be waited for.

@@ -37,6 +37,7 @@ const SHOWN_SECONDS: i32 = 1;
 
 /// What has been seen of one Lease, and since when.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))] // a model's states are copied and compared
 pub(super) struct Expiry {
     me: String,
     ttl: Duration,
@@ -47,6 +48,7 @@ pub(super) struct Expiry {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
 enum Seen {
     /// Nothing yet.
     Nothing,
@@ -62,11 +64,12 @@ enum Seen {
 
 /// The part of a Lease that changes when somebody takes, renews or releases it.
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Clone, Hash))]
 struct Record {
     uid: Option<String>,
     holder: Option<String>,
-    acquired: Option<MicroTime>,
-    renewed: Option<MicroTime>,
+    acquired: Option<Timestamp>,
+    renewed: Option<Timestamp>,
     transitions: Option<i32>,
 }
 
@@ -185,8 +188,8 @@ impl Record {
         Self {
             uid: lease.metadata.uid.clone(),
             holder: holder_identity.filter(|holder| !holder.is_empty()),
-            acquired: acquire_time,
-            renewed: renew_time,
+            acquired: acquire_time.map(|time| time.0),
+            renewed: renew_time.map(|time| time.0),
             transitions: lease_transitions,
         }
     }

@@ -39,6 +39,8 @@ mod leadership;
 #[cfg(test)]
 pub(crate) mod lease_server;
 mod lease_watch;
+#[cfg(test)]
+mod model;
 mod settings;
 mod state;
 

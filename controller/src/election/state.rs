@@ -95,6 +95,16 @@ impl State {
         })
     }
 
+    /// The Lease is still ours. If its term is not the one that we reign under, it was made anew or edited: that ends the reign.
+    /// False when it is over, and the next attempt is to begin another.
+    pub(super) fn prolong(&self, reign: &Reign, term: Term, until: Tick) -> bool {
+        if term != reign.term {
+            self.follow(None);
+            return false;
+        }
+        self.extend(reign.number, until) == Extension::Extended
+    }
+
     /// Prolongs reign `number`, in silence.
     pub(super) fn extend(&self, number: u64, until: Tick) -> Extension {
         let mut extension = Extension::TooLate;

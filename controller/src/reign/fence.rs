@@ -16,6 +16,26 @@ use crate::{
 /// Attempts to raise the term within one reign; a reign that cannot is better ended.
 const RAISES_MAX: u32 = 5;
 
+/// What a reign has to do before it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// Nothing: its term is above everything that was ever written.
+    Above,
+    /// To raise its term to this one first.
+    Raise(Term),
+    /// There is no higher term: a person has to help.
+    Exhausted,
+}
+
+/// How a reign of term `own` ranks, where `floor` is the highest term on any object.
+pub(crate) fn rank(own: Term, floor: Term) -> Rank {
+    if own > floor {
+        Rank::Above
+    } else {
+        floor.next().map_or(Rank::Exhausted, Rank::Raise)
+    }
+}
+
 /// The highest term on any object.
 fn floor(scopes: &[Arc<Scope>]) -> Option<Term> {
     let mut terms = Vec::new();
@@ -37,12 +57,14 @@ pub(crate) async fn outrank(election: &Handle, scopes: &[Arc<Scope>]) -> bool {
     let Some(floor) = floor(scopes) else { return true };
     for _attempt in 0..RAISES_MAX {
         let own = election.leadership.borrow().reign().map(|reign| reign.term);
-        if own.is_none_or(|own| own > floor) {
-            return own.is_some();
-        }
-        let Some(wanted) = floor.next() else {
-            error!(%floor, "an object carries the highest possible term: remove its stamp annotation by hand");
-            return false;
+        let Some(own) = own else { return false };
+        let wanted = match rank(own, floor) {
+            Rank::Above => return true,
+            Rank::Raise(wanted) => wanted,
+            Rank::Exhausted => {
+                error!(%floor, "an object carries the highest possible term: remove its stamp annotation by hand");
+                return false;
+            }
         };
         match election.raise_term(wanted).await {
             Ok(term) => info!(%term, %floor, "the term was raised above everything that was written"),

@@ -12,13 +12,13 @@
 mod acceptance;
 mod credentials;
 mod effects;
-mod fence;
+pub(crate) mod fence;
 mod memory;
 mod observe;
 mod owners;
 mod prober;
 mod probing;
-mod record;
+pub(crate) mod record;
 mod report;
 mod showing;
 mod stores;

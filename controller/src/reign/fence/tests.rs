@@ -236,3 +236,17 @@ async fn who_does_not_lead_any_more_must_not_write() {
     );
     assert!(!leader.outranks(&written_under(1)).await);
 }
+
+#[test]
+fn a_reign_outranks_what_was_written_or_raises_its_term_above_it() {
+    let highest = Term(i32::MAX as u32);
+    for (own, floor, rank_is) in [
+        (Term(5), Term(4), Rank::Above),
+        // The same term may be another holder's.
+        (Term(5), Term(5), Rank::Raise(Term(6))),
+        (Term(5), Term(9), Rank::Raise(Term(10))),
+        (highest, highest, Rank::Exhausted),
+    ] {
+        assert_eq!(rank(own, floor), rank_is, "{own} {floor}");
+    }
+}
