@@ -101,6 +101,8 @@ struct Prober {
     /// The last full answer while a session was kept; a pulse says that it still holds.
     last: Option<Report>,
     rejected: bool,
+    /// Fresh connections in a row that met something that is no answer of PostgreSQL.
+    unclear: u32,
 }
 
 /// Probes until it is dropped, or nobody listens any more.
@@ -111,6 +113,7 @@ pub(crate) async fn run(assignment: Assignment, surroundings: Surroundings, pace
         pace,
         last: None,
         rejected: false,
+        unclear: 0,
     };
     prober.run().await;
 }
@@ -149,6 +152,11 @@ impl Prober {
                 Woke::Fresh(opened) => {
                     let Opened { asked, answer, session } = *opened;
                     let evidence = evidence(&answer);
+                    self.unclear = if evidence == Evidence::Unclear {
+                        self.unclear.saturating_add(1)
+                    } else {
+                        0
+                    };
                     fresh_due = self.surroundings.host.clock.now() + self.again(evidence);
                     if evidence == Evidence::Starting {
                         kept = None;
@@ -192,7 +200,15 @@ impl Prober {
             Evidence::Writable | Evidence::InRecovery | Evidence::Barred => {
                 FRESH_EVERY.saturating_sub(self.surroundings.host.chance.up_to(FRESH_EVERY / JITTER_PARTS))
             }
-            Evidence::Down | Evidence::Starting | Evidence::Silent | Evidence::Unclear => self.assignment.interval,
+            // Once may be an accident of the moment. What goes on like that is asked less and less often: it may answer at once, and
+            // a thousand of its kind would leave no time for the others.
+            Evidence::Unclear => {
+                let doublings = self.unclear.saturating_sub(1);
+                let longest = FRESH_EVERY.max(self.assignment.interval);
+                let pause = self.assignment.interval.saturating_mul(2_u32.saturating_pow(doublings));
+                pause.min(longest)
+            }
+            Evidence::Down | Evidence::Starting | Evidence::Silent => self.assignment.interval,
         }
     }
 
@@ -353,3 +369,6 @@ async fn wake(
         () = paused => Woke::Pause,
     }
 }
+
+#[cfg(test)]
+mod tests;
