@@ -14,7 +14,7 @@ use chaos::cluster::ControlPlane;
 use controller::cli::crd::Kind;
 use kube::{
     Api, Client,
-    api::{DynamicObject, PostParams},
+    api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, DynamicObject as Untyped},
 };
 use serde_json::{Value, json};
@@ -253,4 +253,19 @@ async fn a_ledger_keeps_what_it_is_given(client: &Client) {
     .unwrap();
     let kept = ledgers.create(&PostParams::default(), &ledger).await.unwrap();
     assert_eq!(kept.spec, ledger.spec);
+    // A mark that is none would be an error in every leader: nobody gets it in.
+    for damage in [
+        json!({"timeline": "3"}),
+        json!({"lsn": "?"}),
+        json!({"systemIdentifier": null}),
+    ] {
+        let patch = json!({"spec": {"mark": damage}});
+        let answer = ledgers
+            .patch("pg-ha", &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        assert!(
+            matches!(&answer, Err(kube::Error::Api(status)) if status.code == 422),
+            "{patch}: {answer:?}"
+        );
+    }
 }

@@ -40,6 +40,8 @@ mod tests_silence;
 mod tests_stories;
 #[cfg(test)]
 mod tests_switch;
+#[cfg(test)]
+mod tests_told;
 
 pub use eligible::Ineligible;
 pub use observed::{Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView};

@@ -1,7 +1,7 @@
 //! The choice: which server may be primary, measured against the mark, and what a person may say. Tests I9 of
 //! docs/invariants.md.
 
-use shared::{role::Role, wal::Timeline};
+use shared::{ledger::PostgresLedgerSpec, role::Role, wal::Timeline};
 
 use super::{
     Finding, Ineligible, Verdict,
@@ -382,6 +382,40 @@ fn the_first_grant_needs_one_cluster_and_one_writer() {
             missing: "b has not answered yet".to_owned()
         }]
     );
+}
+
+/// cagriekin/charts 174: a marker whose timeline was no number was taken for no marker at all, and a stale server passed.
+#[test]
+fn i9_a_damaged_mark_is_an_error_and_never_no_mark() {
+    let sound = serde_json::json!({
+        "systemIdentifier": "7300000000000000001", "timeline": 3, "lsn": "0/5000000",
+        "data": { "kind": "PersistentVolumeClaim", "name": "data-a" }, "pod": "a",
+    });
+    let read = |mark: &serde_json::Value| {
+        serde_json::from_value::<PostgresLedgerSpec>(serde_json::json!({ "mark": mark, "termFloor": 7 }))
+    };
+    let whole = read(&sound).unwrap().mark.unwrap();
+    assert_eq!((whole.timeline.0, whole.pod.as_str()), (3, "a"));
+    for field in ["systemIdentifier", "timeline", "lsn", "data", "pod"] {
+        for damage in [
+            None,
+            Some(serde_json::json!(null)),
+            Some(serde_json::json!("?")),
+            Some(serde_json::json!(-1)),
+        ] {
+            // Any word is a name.
+            if field == "pod" && damage.as_ref().is_some_and(serde_json::Value::is_string) {
+                continue;
+            }
+            let mut damaged = sound.clone();
+            match damage {
+                Some(damage) => damaged[field] = damage,
+                None => drop(damaged.as_object_mut().unwrap().remove(field)),
+            }
+            assert!(read(&damaged).is_err(), "{damaged}");
+        }
+    }
+    assert!(read(&serde_json::json!({})).is_err(), "an empty mark");
 }
 
 #[test]
