@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// It starts in about a second; the rest is a busy host.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Where Debian puts it.
 const PROGRAM: &str = "/usr/bin/prometheus";

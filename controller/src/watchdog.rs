@@ -16,7 +16,7 @@ use crate::{
 /// reads the same beat, would take a minute.
 pub const STUCK_MAX: Duration = Duration::from_secs(20);
 
-/// The status of a process that was ended here: a defect of its own (EX_SOFTWARE).
+/// The status of a process that was ended here: a defect of its own (`EX_SOFTWARE`).
 pub const EXIT_STUCK: i32 = 70;
 
 /// How often the thread looks.

@@ -1,7 +1,5 @@
 //! A process whose runtime is blocked is ended by its watchdog, and one whose loop turns is not.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
-
 use std::{
     process::{Command, Stdio},
     sync::Arc,

@@ -33,6 +33,22 @@ impl Tended {
         self.wake(self.not_before);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
     }
+
+    /// What a turn's writes mean for the next turn: the last conflict and the last trouble among them. Whether to look again at once.
+    fn settle(&mut self, conflict: Option<String>, mut trouble: Option<String>, now: Tick) -> bool {
+        self.conflicts = if conflict.is_some() { self.conflicts + 1 } else { 0 };
+        if self.conflicts > CONFLICTS_AT_ONCE {
+            // What was read again a moment ago cannot be in conflict again and again: somebody says no.
+            trouble = trouble.or(conflict);
+        }
+        self.refused.clone_from(&trouble);
+        if trouble.is_some() {
+            self.back_off(now);
+        } else {
+            self.backoff = BACKOFF_MIN;
+        }
+        self.conflicts <= CONFLICTS_AT_ONCE
+    }
 }
 
 impl Government {
@@ -102,18 +118,7 @@ impl Government {
         if let Some(ledger) = done.ledger {
             scope.ledgers.show(ledger);
         }
-        tended.conflicts = if conflict.is_some() { tended.conflicts + 1 } else { 0 };
-        if tended.conflicts > CONFLICTS_AT_ONCE {
-            // What was read again a moment ago cannot be in conflict again and again: somebody says no.
-            trouble = trouble.or(conflict);
-        }
-        tended.refused.clone_from(&trouble);
-        if trouble.is_some() {
-            tended.back_off(now);
-        } else {
-            tended.backoff = BACKOFF_MIN;
-        }
-        if tended.conflicts <= CONFLICTS_AT_ONCE {
+        if tended.settle(conflict, trouble, now) {
             self.due.add(done.route);
         }
         outranked
