@@ -136,7 +136,7 @@ fn a_switch_is_measured_once_it_granted_and_its_trace_is_named() {
             &ended(granted),
             Some(trace.to_owned()),
             SystemTime::UNIX_EPOCH,
-        )
+        );
     };
     end(None);
     assert!(
@@ -151,7 +151,7 @@ fn a_switch_is_measured_once_it_granted_and_its_trace_is_named() {
     );
     let outage = format!("pgsteer_write_outage_seconds_sum{labels} 2.0");
     assert_eq!(lines(&metrics, "pgsteer_write_outage_seconds_sum"), [outage]);
-    let named = |line: &String| line.contains(&format!(r##"# {{trace_id="{trace}"}} "##));
+    let named = |line: &String| line.contains(&format!(r#"# {{trace_id="{trace}"}} "#));
     for family in ["pgsteer_switch_seconds_bucket", "pgsteer_write_outage_seconds_bucket"] {
         assert_eq!(lines(&metrics, family).into_iter().filter(named).count(), 1, "{family}");
     }

@@ -107,10 +107,8 @@ fn only<'a>(trace: &'a [Span], name: &str) -> &'a Span {
         .iter()
         .filter(|span| span.name == name && span.service == "pgsteer")
         .collect();
-    let [span] = found[..] else {
-        panic!("{name}: {found:#?}")
-    };
-    span
+    assert_eq!(found.len(), 1, "{name}: {found:#?}");
+    found[0]
 }
 
 /// Within what they are parts of, and in the order in which a switch goes.
@@ -253,7 +251,11 @@ async fn a_switch_is_one_trace_that_agrees_with_what_its_client_measured() {
 
     measured::check(&stage.process, &prometheus, began, &root.trace).await;
 
-    // Ten turns later there is nothing else: who has nothing to tell exports nothing.
+    nothing_else_is_told(&stage, &jaeger).await;
+}
+
+/// Ten turns later there is nothing else: who has nothing to tell exports nothing.
+async fn nothing_else_is_told(stage: &Stage, jaeger: &Jaeger) {
     let turns = || async { stage.process.metric("pgsteer_decide_seconds_count").await };
     let before = turns().await.unwrap();
     wait_for("ten more turns", LIMIT, || async {

@@ -292,9 +292,7 @@ fn step(action: &Action) -> Option<Step> {
         Action::Grant { pod, .. } => Step::Write(place(pod), Change::Label(Some(Role::Primary))),
         Action::SetMark { mark, .. } => {
             let timeline = mark.timeline.0;
-            let pod = (0..PODS)
-                .find(|pod| key(*pod).name == mark.pod)
-                .expect("a pod of the model");
+            let pod = (0..PODS).find(|pod| key(*pod).name == mark.pod)?;
             Step::Write(LEDGER, Change::Mark(MarkOf { pod, timeline }))
         }
         Action::StepDown { .. } => Step::StepDown,

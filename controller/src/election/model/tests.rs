@@ -1,11 +1,14 @@
 //! What is explored, and the planted defects that have to be found.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kube::client::ClientBuilder;
 use kube_leader_election::{LeaseLock, LeaseLockParams};
 use serde_json::json;
-use stateright::{Checker as _, Expectation, HasDiscoveries};
+use stateright::{Checker as _, Expectation, HasDiscoveries, Path};
 
 use super::{
     super::{expiry::Expiry, lease_server::LeaseServer, settings::TTL_MIN},
@@ -82,7 +85,8 @@ const TAKEOVER: Spent = Spent {
 fn explore(name: &str, scope: Scope) -> usize {
     let builder = scope.checker().threads(THREADS);
     let checker = builder.spawn_bfs().join();
-    for (property, path) in checker.discoveries() {
+    let discoveries: BTreeMap<_, _> = checker.discoveries().into_iter().collect();
+    for (property, path) in discoveries {
         let sought = checker.model().property(property).expectation == Expectation::Sometimes;
         assert!(sought, "{name}: not so: {property}: {:#?}", path.into_actions());
     }
@@ -106,7 +110,7 @@ fn counterexample(planted: Planted, property: &'static str, scope: Scope) -> usi
         ..scope
     };
     let checker = scope.checker().threads(THREADS).finish_when(sought).spawn_bfs().join();
-    let found = checker.discovery(property).map(|path| path.into_actions());
+    let found = checker.discovery(property).map(Path::into_actions);
     found.unwrap_or_else(|| panic!("{planted:?} goes unnoticed")).len()
 }
 

@@ -238,6 +238,10 @@ pub(super) struct Spent {
 }
 
 /// What properties have to know of the past.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may be true together"
+)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct History {
     /// Whose grant was carried out last.

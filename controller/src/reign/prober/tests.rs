@@ -100,8 +100,8 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 /// Treats one probe as badly as it can, for as long as the probe bears it.
 async fn treat(mut stream: TcpStream, hostility: Hostility) -> std::io::Result<()> {
     let mut heard = [0; 4096];
-    // The probe speaks first.
-    stream.read(&mut heard).await?;
+    // The probe speaks first; how much of it comes at once does not matter.
+    let _heard = stream.read(&mut heard).await?;
     let welcome = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
     match hostility {
         Hostility::NeverSpeaks => {}
@@ -115,7 +115,7 @@ async fn treat(mut stream: TcpStream, hostility: Hostility) -> std::io::Result<(
         Hostility::TalksNonsense => stream.write_all(&[0xA5; 512]).await?,
         Hostility::SendsAHugeRow => {
             stream.write_all(&welcome).await?;
-            stream.read(&mut heard).await?;
+            let _heard = stream.read(&mut heard).await?;
             stream.write_all(&[b'D', 0x3F, 0xFF, 0xFF, 0xFF]).await?;
             loop {
                 stream.write_all(&[b'x'; 4096]).await?;
