@@ -34,15 +34,16 @@ impl Tended {
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
     }
 
-    /// What a turn's writes mean for the next turn: the last conflict and the last trouble among them. Whether to look again at once.
-    fn settle(&mut self, conflict: Option<String>, mut trouble: Option<String>, now: Tick) -> bool {
+    /// What a turn's writes mean for the next turn: the last conflict and the last trouble among them. Whether to look again soon.
+    fn settle(&mut self, conflict: Option<String>, mut trouble: Option<String>, is_unsent: bool, now: Tick) -> bool {
         self.conflicts = if conflict.is_some() { self.conflicts + 1 } else { 0 };
         if self.conflicts > CONFLICTS_AT_ONCE {
             // What was read again a moment ago cannot be in conflict again and again: somebody says no.
             trouble = trouble.or(conflict);
         }
         self.refused.clone_from(&trouble);
-        if trouble.is_some() {
+        // Without a permit there is nothing to do but to wait: the reign is over, or its renewal is under way.
+        if trouble.is_some() || is_unsent {
             self.back_off(now);
         } else {
             self.backoff = BACKOFF_MIN;
@@ -118,7 +119,7 @@ impl Government {
         if let Some(ledger) = done.ledger {
             scope.ledgers.show(ledger);
         }
-        if tended.settle(conflict, trouble, now) {
+        if tended.settle(conflict, trouble, done.is_unsent, now) {
             self.due.add(done.route);
         }
         outranked

@@ -32,6 +32,8 @@ pub(crate) struct Done {
     pub(crate) route: RouteKey,
     pub(crate) began: Tick,
     pub(crate) effects: Vec<(Action, Effect)>,
+    /// Whether there were writes without a permit: they were not sent.
+    pub(crate) is_unsent: bool,
     /// Pods that were not as expected, as they are now; `None`: gone.
     pub(crate) pods: BTreeMap<String, Option<Pod>>,
     /// The ledger as it is now, when it was not as expected and there is one.
@@ -47,6 +49,7 @@ pub(crate) async fn carry_out(
     switch: Span,
 ) -> Done {
     let began = context.clock.now();
+    let planned = actions.len();
     let effects: Vec<(Action, Effect)> = stream::iter(actions)
         .map(|action| {
             let (context, place, switch) = (&context, &place, &switch);
@@ -67,6 +70,7 @@ pub(crate) async fn carry_out(
     let mut done = Done {
         route,
         began,
+        is_unsent: effects.len() < planned,
         effects,
         pods: BTreeMap::new(),
         ledger: None,
