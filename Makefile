@@ -61,7 +61,7 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 test: check release ## check, the images, the demo and six scenarios on a cluster
 	@$(STEP) "images" $(CHAOS) images
 	@$(STEP) "the controller's Containerfile gives the same files" deploy/images/containerfile_test.sh controller "$$($(CHAOS) images controller)"
-	@$(STEP) "a node and its faults" cargo test --workspace --locked --lib --test cluster -- --ignored
+	@$(STEP) "a node and its faults" cargo test -p pgsteer-chaos --locked --lib --test cluster -- --ignored
 	@$(STEP) "the chart, as a guest in somebody's cluster" cargo test --workspace --locked --test guest -- --ignored --nocapture
 	@trap '$(CHAOS) down' EXIT; $(STEP) "demo" $(CHAOS) demo --nodes $(NODES) --keep && \
 	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone
