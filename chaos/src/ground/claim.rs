@@ -169,6 +169,15 @@ pub(super) async fn remove_definitions(
                 )]
                 let deleted = definitions.delete(&name, &DeleteParams::default()).await;
                 deleted.map_err(Error::api(format!("delete {name}")))?;
+                // It goes once the API server has looked for objects of it; until then nobody can make it anew.
+                let what = format!("{name} to be gone");
+                let gone = wait_for(&what, REMOVE_LIMIT, || async {
+                    match definitions.get_opt(&name).await.map_err(|error| error.to_string())? {
+                        None => Ok(()),
+                        Some(_) => Err("it is still there".to_owned()),
+                    }
+                });
+                gone.await.map_err(|timed_out| Error::timed_out(timed_out, &[]))?;
             }
             (Owner::Other, _) => left.push(format!("{name} stays: it was there before")),
             (Owner::Nobody, _) | (_, None) => {}
