@@ -52,7 +52,7 @@ mod progress;
 mod recipe;
 mod record;
 mod recycle;
-mod relay;
+pub(crate) mod relay;
 mod scheduler;
 mod target;
 mod up;

@@ -9,19 +9,16 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt::ip_original_dst;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::channel;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Faults, Heal, Held, PodRef, host};
+use crate::cluster::relay::{Passage, go_on};
 use crate::cluster::{Error, network};
 
 /// A controller has a handful of connections; more than these wait their turn.
@@ -29,12 +26,11 @@ const CONNECTIONS_MAX: usize = 256;
 /// Pieces under way in one direction of one connection: at 200 ms a piece and 16 KiB each, 5 MB a second.
 const PIECES_MAX: usize = 64;
 const PIECE_BYTES: usize = 16 * 1024;
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A proxy on a node; ends when dropped.
 #[derive(Debug)]
 struct Proxy {
-    _stop: DropGuard,
+    _passage: Passage,
 }
 
 impl Held for Proxy {}
@@ -78,57 +74,18 @@ impl Proxy {
     /// Listens on a free port of the node, and passes on what comes, late.
     fn open(node: &Path, delay: Duration) -> io::Result<(Self, u16)> {
         let listener = network::within(node, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
-        listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
-        let stop = CancellationToken::new();
-        let (stopped, node) = (stop.clone(), node.to_owned());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new()
-            .name("slow link".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = stopped.cancelled() => {}
-                        () = serve(listener, node, delay) => {}
-                    }
-                });
-            })?;
-        Ok((
-            Self {
-                _stop: stop.drop_guard(),
-            },
-            port,
-        ))
-    }
-}
-
-async fn serve(listener: TcpListener, node: PathBuf, delay: Duration) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-        return;
-    };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    // The semaphore is never closed. A listener that fails ends the proxy; the pod sees refused connections.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let Ok((near, _)) = listener.accept().await else { return };
-        let node = node.clone();
-        connections.spawn(async move {
-            // The pod sees a broken connection through its own socket.
-            pass_on(near, node, delay).await.ok();
-            drop(place);
-        });
-        while connections.try_join_next().is_some() {}
+        let node = node.to_owned();
+        let passage = Passage::open("slow link", listener, CONNECTIONS_MAX, move |near| {
+            pass_on(near, node.clone(), delay)
+        })?;
+        Ok((Self { _passage: passage }, port))
     }
 }
 
 async fn pass_on(near: TcpStream, node: PathBuf, delay: Duration) -> io::Result<()> {
     let wanted: SocketAddr = ip_original_dst(&near)?.into();
-    let connecting = tokio::task::spawn_blocking(move || network::connect(&node, wanted, CONNECT_LIMIT));
-    let far = connecting.await.map_err(io::Error::other)??;
-    far.set_nonblocking(true)?;
-    let far = TcpStream::from_std(far)?;
-    near.set_nodelay(true)?;
-    far.set_nodelay(true)?;
+    let far = go_on(&near, node, wanted).await?;
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
     let both = (copy(near_read, far_write, delay), copy(far_read, near_write, delay));
