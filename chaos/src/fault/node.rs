@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 
-use super::{Faults, Heal, network};
+use super::{Faults, Heal, host, network};
 use crate::cluster::process::Process;
 use crate::cluster::{Cluster, Error, cgroup};
 
 /// A process that is killed may have forked a moment before: so often the node is looked at again.
 const LOOKS_MAX: usize = 50;
+
+/// A node's containerd reads its state before it listens: a second or two. The command that runs this is bounded.
+const UNTIL_CONTAINERD_ANSWERS: &str = "until ctr version >/dev/null 2>&1; do sleep 0.1; done";
 
 /// Switches a node off.
 pub fn switch_off(faults: &mut Faults<'_>, node: &str) -> Result<(), Error> {
@@ -23,9 +26,12 @@ pub fn switch_off(faults: &mut Faults<'_>, node: &str) -> Result<(), Error> {
 /// Switches a node on again: its own programs start, and the kubelet starts its pods.
 pub(super) fn switch_on(cluster: &Cluster, node: &str) -> Result<(), Error> {
     network::plug(cluster, node)?;
-    Cluster::node_components(node)
-        .iter()
-        .try_for_each(|name| cluster.start_again(name))
+    let [containerd, kubelet, kube_proxy] = Cluster::node_components(node);
+    cluster.start_again(&containerd)?;
+    // A kubelet that meets no containerd ends, and here is no init system that would start it again.
+    host::on_node(cluster, node, &["sh", "-c", UNTIL_CONTAINERD_ANSWERS])?;
+    cluster.start_again(&kubelet)?;
+    cluster.start_again(&kube_proxy)
 }
 
 /// Everything but the process that holds the node's namespaces: it stands for the machine itself.
