@@ -116,7 +116,8 @@ async fn with_named_namespaces_nothing_is_granted_elsewhere() {
         roles.extend(document.lines().find_map(|line| line.strip_prefix("  namespace: ")));
     }
     roles.sort_unstable();
-    assert_eq!(roles, ["here", "other", "pg"]);
+    // The controller's and the viewer's.
+    assert_eq!(roles, ["here", "here", "other", "other", "pg", "pg"]);
 }
 
 #[tokio::test]

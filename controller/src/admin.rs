@@ -1,6 +1,10 @@
-//! The HTTP endpoint of one process: `/livez`, `/readyz`, `/metrics`. It reads only, and tells nothing secret.
+//! The HTTP endpoint of one process: `/livez`, `/readyz`, `/metrics` for machines, `/api/v1` for the command line, and the
+//! status page at `/`. It reads only, and tells nothing secret.
 
+mod api;
 mod door;
+mod events;
+mod page;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -14,7 +18,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{health::Health, metrics::Metrics};
+use crate::shown::Shown;
 use door::{Door, GUESTS_MAX, STAY_MAX};
 
 /// What `/metrics` answers with; Prometheus asks for it by this name.
@@ -38,8 +42,11 @@ pub struct BindError {
 /// What the answers are made of.
 #[derive(Debug, Clone)]
 struct Sources {
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    shown: Shown,
+    /// This replica, as the Lease names it when it leads.
+    identity: Arc<str>,
+    /// The process is to end: what would go on for ever ends.
+    stop: CancellationToken,
 }
 
 // === impl Admin ===
@@ -57,29 +64,42 @@ impl Admin {
         self.listener.local_addr()
     }
 
-    /// Answers until `stop` fires, and then finishes what is being answered.
-    pub async fn serve(self, health: Arc<Health>, metrics: Arc<Metrics>, stop: CancellationToken) -> io::Result<()> {
+    /// Answers until `stop` fires, and then finishes what is being answered. `identity` is this replica's.
+    pub async fn serve(self, shown: Shown, identity: String, stop: CancellationToken) -> io::Result<()> {
+        let sources = Sources {
+            shown,
+            identity: identity.into(),
+            stop: stop.clone(),
+        };
         let routes = Router::new()
+            .route("/", get(page::html))
+            .route("/status.css", get(page::style))
+            .route("/status.js", get(page::script))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(scrape))
-            .with_state(Sources { health, metrics });
+            .route("/api/v1/routes", get(api::routes))
+            .route("/api/v1/routes/{namespace}/{name}", get(api::route))
+            .route("/api/v1/routes/{namespace}/{name}/plan", get(api::plan))
+            .route("/api/v1/routes/{namespace}/{name}/history", get(api::history))
+            .route("/api/v1/events", get(events::follow))
+            .with_state(sources);
         axum::serve(Door::new(self.listener, GUESTS_MAX, STAY_MAX), routes)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     }
 }
 
-async fn livez(State(Sources { health, .. }): State<Sources>) -> Response {
-    verdict(health.live().map(|()| "ok"))
+async fn livez(State(sources): State<Sources>) -> Response {
+    verdict(sources.shown.health.live().map(|()| "ok"))
 }
 
-async fn readyz(State(Sources { health, .. }): State<Sources>) -> Response {
-    verdict(health.ready())
+async fn readyz(State(sources): State<Sources>) -> Response {
+    verdict(sources.shown.health.ready())
 }
 
-async fn scrape(State(Sources { metrics, .. }): State<Sources>) -> Response {
-    match metrics.encode() {
+async fn scrape(State(sources): State<Sources>) -> Response {
+    match sources.shown.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -29,6 +29,17 @@ pub struct Place {
     pub ledger: Option<PostgresLedgerSpec>,
     /// The wall clock's time of the turn, for people.
     pub now: Time,
+    /// What is known of the switch that is under way, if one is, for people.
+    pub switch: SwitchTold,
+}
+
+/// What is known of a switch while it is under way.
+#[derive(Debug, Clone, Default)]
+pub struct SwitchTold {
+    /// Why it is: the word as metrics show it.
+    pub cause: Option<&'static str>,
+    /// The trace that tells of it.
+    pub trace: Option<String>,
 }
 
 /// What became of an action.
@@ -97,7 +108,7 @@ pub async fn apply(
             };
             let ledger = PostgresLedgerSpec {
                 term_floor: permit.term(),
-                ..place.ledger.clone().unwrap_or_default()
+                ..completed(place)
             };
             let written = writer
                 .ledger(permit, &place.namespace, &place.name, Some(&expected), ledger)
@@ -135,9 +146,24 @@ async fn write_pod(
     })
 }
 
+/// What the ledger held, with what the status has learnt meanwhile of the last switch: how long its parts took is known only when it is
+/// over, and is not worth a write of its own.
+fn completed(place: &Place) -> PostgresLedgerSpec {
+    let mut ledger = place.ledger.clone().unwrap_or_default();
+    let told = place
+        .route
+        .status
+        .as_ref()
+        .and_then(|status| status.last_switch.as_ref());
+    if let Some(told) = told {
+        ledger.switches = told.complete(ledger.switches);
+    }
+    ledger
+}
+
 /// The ledger with a new mark, and the switch that it stands for.
 fn marked(place: &Place, term: Term, mark: &Mark, switch: Option<&SwitchFrom>) -> PostgresLedgerSpec {
-    let mut ledger = place.ledger.clone().unwrap_or_default();
+    let mut ledger = completed(place);
     if let Some(SwitchFrom { pod: from }) = switch {
         let (at, to) = (place.now.clone(), mark.pod.clone());
         ledger.switches.insert(
@@ -147,6 +173,9 @@ fn marked(place: &Place, term: Term, mark: &Mark, switch: Option<&SwitchFrom>) -
                 from: from.clone(),
                 to,
                 timeline: mark.timeline,
+                cause: place.switch.cause.map(str::to_owned),
+                trace: place.switch.trace.clone(),
+                phases: None,
             },
         );
         ledger.switches.truncate(SWITCHES_KEPT);

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use shared::term::Term;
 
 use crate::clock::{Clock, Tick};
@@ -118,6 +119,11 @@ impl Health {
     /// What the process does at present.
     pub fn phase(&self) -> Phase {
         self.phase_mut().clone()
+    }
+
+    /// The wall clock's time, for people.
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
     }
 
     /// Fails only when a restart would help.

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use controller::cli::{Cli, Exit, execute};
+use controller::cli::{Exit, execute, parse};
 use rustls::crypto::ring;
 
 fn main() -> ExitCode {
@@ -11,5 +10,5 @@ fn main() -> ExitCode {
     if ring::default_provider().install_default().is_err() {
         return Exit::CouldNotAsk.into();
     }
-    execute(Cli::parse()).into()
+    execute(parse()).into()
 }

@@ -1,7 +1,7 @@
 //! `pgsteer run`: puts the parts together, and takes them apart again in the right order.
 //!
 //! ```text
-//! admin endpoint   answers the kubelet and Prometheus
+//! admin endpoint   answers the kubelet, Prometheus, and people
 //! elector          contends for the Lease ──> Leadership ──┐
 //! reigns           follows, and leads while it may <──────┘
 //! ```
@@ -28,9 +28,8 @@ use crate::{
     admin::Admin,
     chain::Chain,
     election::{self, Elector},
-    health::Health,
     host::Host,
-    metrics::Metrics,
+    shown::Shown,
     telemetry,
     watchdog::{self, STUCK_MAX},
 };
@@ -56,7 +55,7 @@ pub struct Settings {
     pub election: election::Settings,
     /// The namespaces whose routes are looked after; none named: all.
     pub namespaces: Vec<String>,
-    /// Where `/livez`, `/readyz` and `/metrics` are.
+    /// Where `/livez`, `/readyz`, `/metrics` and `/api/v1` are.
     pub admin_address: SocketAddr,
     /// Logs and traces.
     pub telemetry: telemetry::Settings,
@@ -95,9 +94,8 @@ async fn serve(
     host: &Host,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
-    let health = Arc::new(Health::new(Arc::clone(&host.clock)));
-    watchdog::start(Arc::clone(&health), Arc::clone(&host.clock), STUCK_MAX)?;
-    let metrics = Arc::new(Metrics::new());
+    let shown = Shown::new(Arc::clone(&host.clock));
+    watchdog::start(Arc::clone(&shown.health), Arc::clone(&host.clock), STUCK_MAX)?;
     let admin = Admin::bind(admin_address).await?;
     let config = bounded(Config::infer().await?);
     let client = Client::try_from(config.clone())?;
@@ -110,11 +108,12 @@ async fn serve(
         namespaces = if namespaces.is_empty() { "all".to_owned() } else { namespaces.join(",") },
         "pgsteer started"
     );
+    let identity = election.identity().to_owned();
     let elected = Elector::new(config, election, Arc::clone(&host.clock))?;
     let stop_admin = CancellationToken::new();
     let mut parts = Parts {
-        replica: Replica::start(client, elected, host, &metrics, &health, namespaces),
-        admin: Task::spawn("admin", &host.gate, admin.serve(health, metrics, stop_admin.clone())),
+        replica: Replica::start(client, elected, host, &shown, namespaces),
+        admin: Task::spawn("admin", &host.gate, admin.serve(shown, identity, stop_admin.clone())),
     };
     tokio::select! {
         name = signals.next() => info!(signal = name, "asked to end"),

@@ -1,6 +1,6 @@
 //! What the probes of one pod have shown so far, kept as plain data.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use probe::{Evidence, Report};
 use shared::wal::Lsn;
@@ -21,6 +21,8 @@ pub enum Via {
 pub struct Sighting {
     /// When the answer, or the failure, was there.
     pub at: Tick,
+    /// How long the question took.
+    pub took: Duration,
     /// The address that was asked.
     pub ip: IpAddr,
     /// What it is worth.

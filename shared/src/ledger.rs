@@ -131,6 +131,36 @@ pub struct Switch {
     pub to: String,
     /// The new primary's timeline.
     pub timeline: Timeline,
+    /// Why: a word of the list in docs/metrics.md, such as `down` or `promoted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The trace that tells more about it, where traces are exported: 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// How long its parts took. It is known only when the switch is over, and gets here with the next write: until then the route's status
+    /// has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<Phases>,
 }
 
 impl Eq for Switch {}
+
+/// When the parts of a switch were done, in milliseconds after the first sighting that differed; and how long clients were hurt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Phases {
+    /// The old primary's role was off; absent where nobody had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_millis: Option<u32>,
+    /// The new primary's role was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_millis: Option<u32>,
+    /// The write Service's endpoints held the new primary and nobody else; absent where they had not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed_millis: Option<u32>,
+    /// Nothing was left to do.
+    pub settled_millis: u32,
+    /// How long nobody could write through the Service, as the leader saw it; absent where it cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_outage_millis: Option<u32>,
+}

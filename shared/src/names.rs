@@ -23,3 +23,9 @@ pub const LEASE: &str = "pgsteer";
 
 /// Who writes, as the API server records it in `managedFields` and Events.
 pub const FIELD_MANAGER: &str = "pgsteer";
+
+/// The port of every replica's endpoint, unless `--admin-address` names another.
+pub const ADMIN_PORT: u16 = 8080;
+
+/// Where the chart's documentation installs the controller: where its Lease is looked for by who may not look everywhere.
+pub const SYSTEM_NAMESPACE: &str = "pgsteer-system";

@@ -6,7 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{role::Role, term::Term, wal::Timeline};
+use crate::{
+    ledger::{Phases, Switch},
+    role::Role,
+    term::Term,
+    wal::Timeline,
+};
 
 /// What pgsteer last made of the route. It changes only when something that matters does: no lag, no probe times.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +49,7 @@ pub struct PostgresRouteStatus {
 }
 
 /// One pod of the route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
     /// The pod's name.
@@ -60,6 +65,9 @@ pub struct Member {
     /// Its server's timeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
+    /// Since when its server has been found so, and labelled so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// Why it has this role, or none, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
@@ -76,6 +84,32 @@ pub struct LastSwitch {
     pub from: Option<String>,
     /// The pod that is primary since.
     pub to: String,
+    /// Why: a word of the list in docs/metrics.md, such as `down` or `promoted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The trace that tells more about it, where traces are exported: 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// How long its parts took; absent until it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<Phases>,
+}
+
+impl LastSwitch {
+    /// Whether it is this switch of the ledger. An object keeps times to the second at least.
+    pub fn is_about(&self, switch: &Switch) -> bool {
+        let second = |time: &Time| time.0.as_second();
+        second(&self.at) == second(&switch.at) && self.to == switch.to && self.from == switch.from
+    }
+
+    /// The switches of the ledger, the newest first, with what this knows of the newest: how long its parts took gets into the ledger only
+    /// with the next write.
+    pub fn complete(&self, mut switches: Vec<Switch>) -> Vec<Switch> {
+        if let Some(last) = switches.first_mut().filter(|last| self.is_about(last)) {
+            last.phases = last.phases.or(self.phases);
+        }
+        switches
+    }
 }
 
 /// The types of the conditions of a route. True is good for the first four; for the others True means trouble.

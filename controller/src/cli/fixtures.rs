@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use serde_json::{Value, json};
 
-use super::routes::Known;
+use super::{reach::Figures, routes::Known};
+use crate::live::LiveRoute;
 
 /// The moment at which answers are printed.
 pub(super) fn now() -> Timestamp {
@@ -63,6 +64,7 @@ fn route(state: &str, members: &[Value], conditions: &[Value]) -> Known {
     Known {
         route: serde_json::from_value(route).unwrap(),
         ledger: Some(serde_json::from_value(ledger).unwrap()),
+        live: None,
     }
 }
 
@@ -220,15 +222,55 @@ pub(super) fn pod(name: &str) -> Pod {
     serde_json::from_value(json!({ "metadata": metadata })).unwrap()
 }
 
+/// What the leader says of [`settled`] right now.
+pub(crate) fn live() -> LiveRoute {
+    serde_json::from_value(json!({
+        "namespace": "shop", "name": "orders", "state": "Settled",
+        "services": { "primary": "orders-rw", "replica": "orders-ro" }, "primary": "db-1", "timeline": 2,
+        "members": [
+            {
+                "pod": "db-0", "node": "node-0", "ip": "10.0.0.7", "evidence": "InRecovery", "since": "2026-01-09T23:04:00Z",
+                "role": "replica", "desired": "replica", "timeline": 2, "lsn": "0/5000100", "lagBytes": 1_600_000,
+                "probeMicros": 850, "answeredMillisAgo": 41, "amongWriteEndpoints": false, "why": STANDBY,
+            },
+            {
+                "pod": "db-1", "node": "node-1", "ip": "10.0.0.8", "evidence": "Writable", "since": "2026-01-09T23:00:00Z",
+                "role": "primary", "desired": "primary", "timeline": 2, "lsn": "0/5186B00", "probeMicros": 1_200,
+                "answeredMillisAgo": 12, "amongWriteEndpoints": true, "why": CHOSEN,
+            },
+        ],
+        "conditions": [], "switches": [], "next": { "turns": [], "then": "Settled" }, "seenAt": "2026-01-10T00:05:00Z",
+    }))
+    .unwrap()
+}
+
+/// What the leader of [`live`] answers.
+pub(super) fn figures() -> Figures {
+    let overview = json!({
+        "apiVersion": "pgsteer.io/v1alpha1", "kind": "RouteOverview", "leader": "pgsteer-6d-x2_0000002a", "term": 7,
+        "version": "0.1.0", "now": "2026-01-10T00:05:00Z", "routes": [live()],
+    });
+    Figures {
+        overviews: vec![serde_json::from_value(overview).unwrap()],
+        missing: Vec::new(),
+    }
+}
+
+/// An answer as it is printed where there is no colour.
+pub(super) fn plain(answer: &str) -> String {
+    anstream::adapter::strip_str(answer).to_string()
+}
+
 /// Compares an answer with the file of this name beside these tests; where they differ, the answer is left under `target`.
 pub(super) fn assert_golden(name: &str, answer: &str) {
+    let answer = plain(answer);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = here.join("src/cli/golden").join(name);
     let expected = fs::read_to_string(&file).unwrap_or_default();
     if answer != expected {
         let left = here.join("../target/golden").join(name);
         fs::create_dir_all(left.parent().unwrap()).unwrap();
-        fs::write(&left, answer).unwrap();
+        fs::write(&left, &answer).unwrap();
         panic!(
             "the answer is not {}: if it is right, copy {} there\n{answer}",
             file.display(),

@@ -1,15 +1,19 @@
-//! The command line: `pgsteer run | crd | probe | status | why | history | accept | pause | resume`.
+//! The command line: `pgsteer run | crd | probe | status | why | plan | history | accept | pause | resume | completion`; under the name
+//! `kubectl-pgsteer` a plugin of kubectl.
 //!
 //! Each command is a module: its arguments, and what it does with them. Answers go to standard output, everything else to
 //! standard error. The exit status is the answer in a number: see [`Exit`].
 
 pub mod accept;
 mod advice;
+pub mod completion;
 pub mod crd;
 pub mod history;
 mod leader;
 pub mod pause;
+pub mod plan;
 pub mod probe;
+pub mod reach;
 pub mod routes;
 pub mod run;
 pub mod status;
@@ -17,11 +21,13 @@ mod text;
 pub mod why;
 
 use std::{
+    ffi::OsStr,
     io::{self, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::chain::Chain;
 
@@ -41,7 +47,9 @@ Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not ask.
 
 Examples:
   pgsteer status
+  pgsteer status --watch
   pgsteer why shop/orders
+  pgsteer plan
   pgsteer crd | kubectl apply --server-side -f -
   pgsteer probe 10.0.0.7:5432 --user pgsteer --password-file /run/secrets/password
   pgsteer run --log-format json --otlp-endpoint http://jaeger:4317";
@@ -59,7 +67,9 @@ pub enum Command {
     Status(status::Args),
     /// Explain in words where a route stands, why each pod has its label, and what to do
     Why(why::Args),
-    /// Show the last changes of a route's primary
+    /// Show what the leader would do if nothing else changed; nothing is changed
+    Plan(plan::Args),
+    /// Show the last changes of a route's primary, how long their parts took, and how long clients were hurt
     History(history::Args),
     /// Say that one server's data is the truth from now on, also where it is older
     Accept(accept::Args),
@@ -67,6 +77,8 @@ pub enum Command {
     Pause(pause::Args),
     /// Look after a paused route again
     Resume(pause::Args),
+    /// Print what a shell needs to complete this command line
+    Completion(completion::Args),
 }
 
 /// What a command's exit status says.
@@ -91,6 +103,39 @@ pub enum Failure {
     CouldNotAsk(anyhow::Error),
 }
 
+/// The name under which kubectl finds the program and calls it `kubectl pgsteer`.
+const PLUGIN: &str = "kubectl-pgsteer";
+
+/// The command line as it is called: kubectl's plugin has another name, in its help and its examples too.
+pub fn command(program: Option<&OsStr>) -> clap::Command {
+    let called = program.map(Path::new).and_then(Path::file_stem);
+    let command = Cli::command();
+    if called.is_some_and(|name| name == PLUGIN) {
+        as_plugin(command.bin_name("kubectl pgsteer"))
+    } else {
+        command
+    }
+}
+
+fn as_plugin(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().map(ToString::to_string);
+    let command = match help {
+        Some(help) => command.after_help(help.replace("  pgsteer ", "  kubectl pgsteer ")),
+        None => command,
+    };
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    names
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, as_plugin))
+}
+
+/// What the process was called with; wrong usage ends it with status 2, `--help` with 0.
+pub fn parse() -> Cli {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let matches = command(arguments.first().map(AsRef::as_ref)).get_matches_from(arguments);
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 /// Does what the command line says, and reports a failure on standard error.
 pub fn execute(cli: Cli) -> Exit {
     let Cli { command } = cli;
@@ -100,10 +145,12 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Probe(args) => within_runtime(probe::execute(args)),
         Command::Status(args) => within_runtime(status::execute(args)),
         Command::Why(args) => within_runtime(why::execute(args)),
+        Command::Plan(args) => within_runtime(plan::execute(args)),
         Command::History(args) => within_runtime(history::execute(args)),
         Command::Accept(args) => within_runtime(accept::execute(args)),
         Command::Pause(args) => within_runtime(pause::execute(args, true)),
         Command::Resume(args) => within_runtime(pause::execute(args, false)),
+        Command::Completion(args) => completion::execute(&args, Cli::command()),
     };
     let (exit, error) = match outcome {
         Ok(exit) => return exit,
@@ -128,9 +175,9 @@ fn usage(text: impl std::fmt::Display) -> Failure {
     Failure::Usage(anyhow::anyhow!("{text}"))
 }
 
-/// Writes an answer to standard output.
+/// Writes an answer to standard output: in colour on a terminal that has any, unless `NO_COLOR` is set.
 fn answer(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)
 }
@@ -158,5 +205,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+pub(crate) use fixtures::live as live_fixture;
 #[cfg(test)]
 mod tests;

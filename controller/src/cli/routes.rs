@@ -16,7 +16,11 @@ use shared::{
     status::{ConditionType, Member, PostgresRouteStatus, Reason},
 };
 
-use crate::reign::RouteKey;
+use super::reach::{self, Figures};
+use crate::{
+    live::{LiveMember, LiveRoute},
+    reign::RouteKey,
+};
 
 /// How long the API server may take to be reached, and to answer: a person is waiting.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -93,6 +97,8 @@ pub struct Known {
     pub route: PostgresRoute,
     /// Its ledger, if there is one yet.
     pub ledger: Option<PostgresLedger>,
+    /// What the leader says of it right now, if it was reached.
+    pub live: Option<Box<LiveRoute>>,
 }
 
 /// The API server that the kubeconfig names.
@@ -157,7 +163,11 @@ impl ApiServer {
             .map_err(|error| failed(what(), error))?
             .ok_or_else(|| AskError::Missing(format!("route {key}")))?;
         let ledger = self.ledger(key).await?;
-        Ok(Known { route, ledger })
+        Ok(Known {
+            route,
+            ledger,
+            live: None,
+        })
     }
 
     /// The ledger of a route; it outlives its route.
@@ -191,6 +201,7 @@ impl ApiServer {
             .map(|route| Known {
                 ledger: ledgers.iter().find(|ledger| same_name(ledger, &route)).cloned(),
                 route,
+                live: None,
             })
             .collect();
         known.sort_by_key(|known| (known.key().namespace, known.key().name));
@@ -210,7 +221,23 @@ impl ApiServer {
     pub async fn leases(&self) -> Vec<Lease> {
         let leases: Api<Lease> = Api::all(self.client.clone());
         let named = ListParams::default().fields(&format!("metadata.name={}", names::LEASE));
-        leases.list(&named).await.map(|list| list.items).unwrap_or_default()
+        if let Ok(found) = leases.list(&named).await {
+            return found.items;
+        }
+        // Who may not look everywhere may look where the documentation installs it.
+        let there: Api<Lease> = Api::namespaced(self.client.clone(), names::SYSTEM_NAMESPACE);
+        let found = there.get_opt(names::LEASE).await;
+        found.ok().flatten().into_iter().collect()
+    }
+
+    /// What the leaders say right now.
+    pub async fn figures(&self) -> Figures {
+        reach::ask(&self.client, &self.leases().await).await
+    }
+
+    /// The same, of the leaders of these Leases.
+    pub(super) async fn figures_of(&self, leases: &[Lease]) -> Figures {
+        reach::ask(&self.client, leases).await
     }
 
     /// The Events that say why a person's word was refused.
@@ -284,6 +311,25 @@ impl Known {
         }
     }
 
+    /// Takes in what the leader says of it right now: it is newer than the status.
+    pub fn freshen(&mut self, figures: &Figures) {
+        let Some(live) = figures.of(&self.key()).cloned() else {
+            return;
+        };
+        let current = self.current();
+        if let Some(status) = self.route.status.as_mut().filter(|_| current) {
+            status.members = live.members.iter().map(as_member).collect();
+            status.state.clone_from(&live.state);
+            status.primary.clone_from(&live.primary);
+        }
+        self.live = Some(Box::new(live));
+    }
+
+    /// What the leader says of one of its pods right now.
+    pub fn live_member(&self, pod: &str) -> Option<&LiveMember> {
+        self.live.as_ref()?.members.iter().find(|member| member.pod == pod)
+    }
+
     /// What a leader last made of it; `None`: none has looked at it yet.
     pub fn status(&self) -> Option<&PostgresRouteStatus> {
         self.route.status.as_ref()
@@ -334,6 +380,12 @@ impl Known {
         self.ledger.as_ref().map_or(&[], |ledger| &ledger.spec.switches)
     }
 
+    /// The last switch, with what only the status knows of it yet.
+    pub fn last_switch(&self) -> Option<Switch> {
+        let newest = self.switches().first().cloned().into_iter().collect();
+        complete(self.status(), newest).into_iter().next()
+    }
+
     /// Whether a person paused it.
     pub fn paused(&self) -> bool {
         self.route
@@ -345,6 +397,27 @@ impl Known {
     /// The uid of the pod that a person accepted, while that is not done.
     pub fn accepting(&self) -> Option<&str> {
         self.route.annotations().get(names::ACCEPT).map(String::as_str)
+    }
+}
+
+/// The switches of a ledger, with what only the status knows of the newest.
+pub(super) fn complete(status: Option<&PostgresRouteStatus>, switches: Vec<Switch>) -> Vec<Switch> {
+    match status.and_then(|status| status.last_switch.as_ref()) {
+        Some(last) => last.complete(switches),
+        None => switches,
+    }
+}
+
+/// A pod as the status would list it.
+fn as_member(live: &LiveMember) -> Member {
+    Member {
+        pod: live.pod.clone(),
+        node: live.node.clone(),
+        evidence: live.evidence.clone(),
+        role: live.role,
+        timeline: live.timeline,
+        since: live.since.clone(),
+        why: live.why.clone(),
     }
 }
 

@@ -1,6 +1,10 @@
 //! `pgsteer status`: where every route stands, as a table.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use k8s_openapi::{
@@ -17,9 +21,17 @@ use shared::{
 
 use super::{
     Exit, Failure, answer, leader,
+    reach::Figures,
     routes::{ApiServer, AskError, Known, RouteName},
-    text,
+    text::{self, Cell, Tone},
 };
+use crate::{chain::Chain, live::LiveRoute};
+
+/// How often `--watch` looks again.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Clears a terminal, and goes to its upper left corner.
+const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// Arguments of `pgsteer status`.
 #[derive(Debug, clap::Args)]
@@ -34,20 +46,34 @@ pub struct Args {
     /// The routes of all namespaces; that is the default
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
-    /// How the answer is printed. wide: with the reason for each label
+    /// Look again every second until ^C: on a terminal in place, elsewhere whenever something is different
+    #[arg(short, long)]
+    pub watch: bool,
+    /// How the answer is printed. wide: with positions, and how long the server takes to answer
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
 }
 
 const HELP: &str = "\
-Exit status: 0 every route is settled; 1 one is not; 2 wrong usage; 3 could not ask.
+The leader is asked for live figures (lag, how long a server takes to answer). Where it cannot be reached, the table is what it last
+wrote into the routes' status, and a line below says so.
 
-What is shown is what the leading controller last wrote into the routes' status; a warning says when none leads.
+LAG is how far a standby is behind the primary, SINCE how long its server has been found so.
+
+Exit status: 0 every route is settled; 1 one is not; 2 wrong usage; 3 could not ask.
 
 Examples:
   pgsteer status
+  pgsteer status --watch
   pgsteer status -n shop -o wide
   pgsteer status shop/orders -o json";
+
+/// Which routes a command is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    namespace: Option<String>,
+    name: Option<String>,
+}
 
 /// See [`Args::output`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,6 +95,9 @@ struct Overview<'a> {
     settled: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'a str>,
+    /// Leaders that were not reached, and why: live figures are missing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    not_live: &'a [String],
     routes: Vec<Entry<'a>>,
 }
 
@@ -89,7 +118,21 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mark: Option<&'a Mark>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_switch: Option<&'a Switch>,
+    last_switch: Option<Switch>,
+    /// What the leader says right now, if it was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a LiveRoute>,
+}
+
+/// What one look has found.
+#[derive(Debug)]
+pub struct Look {
+    /// The routes, with what the leader says of them.
+    pub routes: Vec<Known>,
+    /// Why it may be out of date.
+    pub warning: Option<String>,
+    /// What the leaders say, and who was not reached.
+    pub figures: Figures,
 }
 
 /// Asks, and prints.
@@ -98,29 +141,59 @@ pub async fn execute(args: Args) -> Result<Exit, Failure> {
         route,
         namespace,
         all_namespaces: _,
+        watch,
         output,
     } = args;
-    let named = route.as_ref().and_then(|route| route.namespace.clone());
-    if let (Some(one), Some(other)) = (&named, &namespace)
-        && one != other
-    {
-        let error = anyhow::anyhow!("the route is in namespace {one}, or in {other}: name one of them");
-        return Err(Failure::Usage(error));
-    }
-    let namespace = named.or(namespace);
+    let selection = Selection::new(route, namespace)?;
     let server = ApiServer::find().await?;
-    let (routes, leases) = tokio::join!(server.routes(namespace.as_deref()), server.leases());
-    let (mut routes, now) = (routes?, text::now());
-    if let Some(wanted) = &route {
-        routes.retain(|known| known.key().name == wanted.name);
-        if routes.is_empty() {
-            let place = namespace.map_or_else(|| "any namespace".to_owned(), |name| format!("namespace {name}"));
-            return Err(AskError::Missing(format!("route {} in {place}", wanted.name)).into());
-        }
+    if watch {
+        return follow(&server, &selection, output).await;
     }
-    let warning = leader::warning(&leases, now);
-    answer(&print(&routes, warning.as_deref(), output, now)?)?;
-    Ok(exit(&routes))
+    let look = look(&server, &selection).await?;
+    answer(&print(&look, output, text::now())?)?;
+    Ok(exit(&look.routes))
+}
+
+/// Looks once.
+pub async fn look(server: &ApiServer, selection: &Selection) -> Result<Look, AskError> {
+    let namespace = selection.namespace.as_deref();
+    let (routes, leases) = tokio::join!(server.routes(namespace), server.leases());
+    let mut routes = routes?;
+    routes.retain(|known| selection.holds(&known.key().namespace, &known.key().name));
+    if let Some(name) = selection.name.as_ref().filter(|_| routes.is_empty()) {
+        let place = namespace.map_or_else(|| "any namespace".to_owned(), |name| format!("namespace {name}"));
+        return Err(AskError::Missing(format!("route {name} in {place}")));
+    }
+    let figures = server.figures_of(&leases).await;
+    for known in &mut routes {
+        known.freshen(&figures);
+    }
+    Ok(Look {
+        warning: leader::warning(&leases, text::now()),
+        routes,
+        figures,
+    })
+}
+
+/// Looks again and again; only ^C, or a reader that is gone, ends it.
+async fn follow(server: &ApiServer, selection: &Selection, output: Output) -> Result<Exit, Failure> {
+    let in_place = io::stdout().is_terminal() && matches!(output, Output::Table | Output::Wide);
+    let mut before = String::new();
+    loop {
+        let now = match look(server, selection).await {
+            Ok(look) => print(&look, output, text::now())?,
+            // The API server may be what a person watches through a failure.
+            Err(error) => format!("{}\n", Chain(&error)),
+        };
+        if in_place {
+            answer(&format!("{CLEAR}{now}"))?;
+        } else if now != before {
+            answer(&now)?;
+            before = now;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the pause between two looks, for a person")]
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
 }
 
 /// Whether every one is settled.
@@ -132,63 +205,126 @@ pub fn exit(routes: &[Known]) -> Exit {
     }
 }
 
-/// The answer; `warning` is why it may be out of date.
-pub fn print(routes: &[Known], warning: Option<&str>, output: Output, now: Timestamp) -> anyhow::Result<String> {
-    let overview = || Overview::of(routes, warning);
-    let warned = |table: String| warning.map_or_else(|| table.clone(), |warning| format!("{table}\n{warning}\n"));
+/// The answer.
+pub fn print(look: &Look, output: Output, now: Timestamp) -> anyhow::Result<String> {
+    let overview = || Overview::of(look);
     Ok(match output {
-        Output::Table => warned(for_people(routes, false, now)),
-        Output::Wide => warned(for_people(routes, true, now)),
+        Output::Table => for_people(look, false, now),
+        Output::Wide => for_people(look, true, now),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&overview())?),
         Output::Yaml => serde_norway::to_string(&overview())?,
     })
 }
 
-fn for_people(routes: &[Known], wide: bool, now: Timestamp) -> String {
-    if routes.is_empty() {
-        return "there are no routes\n".to_owned();
-    }
-    let headings = [
-        "ROUTE", "STATE", "MEMBER", "NODE", "ROLE", "EVIDENCE", "TL", "SINCE", "WHY",
-    ];
-    let columns = if wide { headings.len() } else { headings.len() - 1 };
-    let mut rows: Vec<Vec<String>> = routes.iter().flat_map(|known| rows_of(known, now)).collect();
-    for row in &mut rows {
-        row.truncate(columns);
-    }
-    let mut text = text::table(&headings[..columns], &rows);
-    let troubled: Vec<String> = routes
+fn for_people(look: &Look, wide: bool, now: Timestamp) -> String {
+    let Look {
+        routes,
+        warning,
+        figures,
+    } = look;
+    let mut text = if routes.is_empty() {
+        "there are no routes\n".to_owned()
+    } else {
+        let headings: Vec<&str> = HEADINGS
+            .iter()
+            .filter(|(_, only_wide)| wide || !only_wide)
+            .map(|(name, _)| *name)
+            .collect();
+        let rows: Vec<Vec<Cell>> = routes.iter().flat_map(|known| rows_of(known, wide, now)).collect();
+        text::table(&headings, &rows)
+    };
+    let troubled: String = routes
         .iter()
         .filter(|known| !known.settled())
         .map(|known| note(known, now))
         .collect();
-    if !troubled.is_empty() {
-        write!(text, "\n{}", troubled.concat()).expect("a String takes whatever is written to it");
+    let below = [
+        troubled,
+        figures.tell(),
+        warning
+            .as_ref()
+            .map(|warning| format!("{warning}\n"))
+            .unwrap_or_default(),
+    ];
+    for block in below.iter().filter(|block| !block.is_empty()) {
+        write!(text, "\n{block}").expect(text::WRITES);
     }
     text
 }
 
+/// The columns, and whether only the wide table has them.
+const HEADINGS: [(&str, bool); 13] = [
+    ("ROUTE", false),
+    ("STATE", false),
+    ("MEMBER", false),
+    ("NODE", false),
+    ("STANDING", false),
+    ("ROLE", false),
+    ("TL", false),
+    ("LAG", false),
+    ("SINCE", false),
+    ("LSN", true),
+    ("PROBE", true),
+    ("ANSWERED", true),
+    ("WHY", false),
+];
+
 /// A row for each pod; a route without pods has one too, so that it does not disappear.
-fn rows_of(known: &Known, now: Timestamp) -> Vec<Vec<String>> {
-    let head = [known.key().to_string(), known.state().to_owned()];
-    let dash = || "-".to_owned();
+fn rows_of(known: &Known, wide: bool, now: Timestamp) -> Vec<Vec<Cell>> {
+    let state = Cell {
+        text: known.state().to_owned(),
+        tone: Tone::of_state(known.state()),
+    };
+    let head = [Cell::from(known.key().to_string()), state];
+    let columns = HEADINGS.iter().filter(|(_, only_wide)| wide || !only_wide).count();
     if known.members().is_empty() {
-        let rest = std::iter::repeat_with(dash).take(6).chain([String::new()]);
-        return vec![head.into_iter().chain(rest).collect()];
+        let dashes = std::iter::repeat_with(|| Cell::from("-".to_owned())).take(columns - head.len() - 1);
+        let row = head.into_iter().chain(dashes).chain([Cell::from(String::new())]);
+        return vec![row.collect()];
     }
     let row = |member: &Member| {
-        let cells = [
-            member.pod.clone(),
-            text::or_dash(member.node.as_ref()),
-            text::or_dash(member.role),
-            member.evidence.clone(),
-            text::or_dash(member.timeline),
-            primary_since(known, member).map_or_else(dash, |since| text::age(since, now)),
-            member.why.clone(),
-        ];
-        head.iter().cloned().chain(cells).collect()
+        let live = known.live_member(&member.pod);
+        let millis = |millis: u64| text::short(Duration::from_millis(millis));
+        let since = member.since.as_ref().or_else(|| primary_since(known, member));
+        let mut cells = head.to_vec();
+        cells.extend(
+            [
+                member.pod.clone(),
+                text::or_dash(member.node.as_ref()),
+                member.evidence.clone(),
+                text::or_dash(member.role),
+                text::or_dash(member.timeline),
+                text::or_dash(live.and_then(|live| live.lag_bytes).map(text::bytes)),
+                text::or_dash(since.map(|since| text::age(since, now))),
+            ]
+            .map(Cell::from),
+        );
+        cells[4].tone = standing_tone(member);
+        if wide {
+            let probe = live.and_then(|live| live.probe_micros);
+            let answered = live.and_then(|live| live.answered_millis_ago);
+            cells.extend(
+                [
+                    text::or_dash(live.and_then(|live| live.lsn)),
+                    text::or_dash(probe.map(|micros| text::short(Duration::from_micros(micros)))),
+                    text::or_dash(answered.map(|ago| format!("{} ago", millis(ago)))),
+                ]
+                .map(Cell::from),
+            );
+        }
+        cells.push(Cell::from(member.why.clone()));
+        cells
     };
     known.members().iter().map(row).collect()
+}
+
+/// How what a server was found to be is to be taken.
+fn standing_tone(member: &Member) -> Tone {
+    match (member.evidence.as_str(), member.role) {
+        ("Writable", Some(Role::Primary)) | ("InRecovery", _) => Tone::Plain,
+        ("Starting", _) => Tone::Odd,
+        _ => Tone::Bad,
+    }
 }
 
 /// When the pod became primary, if it is.
@@ -210,6 +346,7 @@ fn note(known: &Known, now: Timestamp) -> String {
     let settled = condition(known, ConditionType::Settled);
     let since = settled.map(|settled| format!(" for {}", text::age(&settled.last_transition_time, now)));
     let message = settled.map(|settled| settled.message.as_str()).unwrap_or_default();
+    let state = text::state(state);
     let colon = if message.is_empty() { "" } else { ": " };
     format!(
         "{key}: {state}{}{colon}{message}. See: {see}\n",
@@ -227,14 +364,45 @@ pub(super) fn condition(known: &Known, kind: ConditionType) -> Option<&Condition
         .find(|condition| condition.type_ == kind)
 }
 
+// === impl Selection ===
+
+impl Selection {
+    /// What a person named; the namespace may stand before the route's name, or by itself.
+    pub fn new(route: Option<RouteName>, namespace: Option<String>) -> Result<Self, Failure> {
+        let named = route.as_ref().and_then(|route| route.namespace.clone());
+        if let (Some(one), Some(other)) = (&named, &namespace)
+            && one != other
+        {
+            let error = anyhow::anyhow!("the route is in namespace {one}, or in {other}: name one of them");
+            return Err(Failure::Usage(error));
+        }
+        Ok(Self {
+            namespace: named.or(namespace),
+            name: route.map(|route| route.name),
+        })
+    }
+
+    /// Whether it is about this route.
+    pub fn holds(&self, namespace: &str, name: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
+            && self.name.as_deref().is_none_or(|wanted| wanted == name)
+    }
+
+    /// Whether a route was named.
+    pub const fn names_a_route(&self) -> bool {
+        self.name.is_some()
+    }
+}
+
 // === impl Overview ===
 
 impl<'a> Overview<'a> {
-    fn of(routes: &'a [Known], warning: Option<&'a str>) -> Self {
+    fn of(look: &'a Look) -> Self {
         Self {
-            warning,
-            settled: routes.iter().all(Known::settled),
-            routes: routes.iter().map(Entry::of).collect(),
+            warning: look.warning.as_deref(),
+            not_live: &look.figures.missing,
+            settled: look.routes.iter().all(Known::settled),
+            routes: look.routes.iter().map(Entry::of).collect(),
         }
     }
 }
@@ -254,7 +422,8 @@ impl<'a> Entry<'a> {
             members: known.members(),
             conditions: status.map_or(&[], |status| &status.conditions),
             mark: known.mark(),
-            last_switch: known.switches().first(),
+            last_switch: known.last_switch(),
+            live: known.live.as_deref(),
         }
     }
 }

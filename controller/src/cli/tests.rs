@@ -23,6 +23,30 @@ fn the_command_line_is_sound_in_itself() {
 }
 
 #[test]
+fn under_the_plugins_name_help_and_examples_say_kubectl() {
+    let help = |program: &str, arguments: &[&str]| {
+        let arguments = std::iter::once(program).chain(arguments.iter().copied());
+        let help = command(Some(program.as_ref()))
+            .try_get_matches_from(arguments)
+            .unwrap_err();
+        assert_eq!(help.exit_code(), 0, "{help}");
+        help.to_string()
+    };
+    for arguments in [&["--help"][..], &["status", "--help"]] {
+        let (own, plugin) = (
+            help("/usr/bin/pgsteer", arguments),
+            help("/opt/kubectl-pgsteer", arguments),
+        );
+        assert!(
+            own.contains("Usage: pgsteer") && own.contains("\n  pgsteer status"),
+            "{own}"
+        );
+        let ours = plugin.contains("Usage: kubectl pgsteer") && plugin.contains("\n  kubectl pgsteer status");
+        assert!(ours && !plugin.contains("\n  pgsteer "), "{plugin}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_and_ends_with_two() {
     for (line, kind) in [
         ("pgsteer", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
@@ -37,7 +61,9 @@ fn what_is_wrong_is_said_and_ends_with_two() {
         ),
         ("pgsteer probe here:5432 --tls allow", ErrorKind::InvalidValue),
         ("pgsteer probe here:5432 -o yaml", ErrorKind::InvalidValue),
-        ("pgsteer status --watch", ErrorKind::UnknownArgument),
+        ("pgsteer plan --yes", ErrorKind::UnknownArgument),
+        ("pgsteer completion", ErrorKind::MissingRequiredArgument),
+        ("pgsteer completion csh", ErrorKind::InvalidValue),
         ("pgsteer status -A -n shop", ErrorKind::ArgumentConflict),
         ("pgsteer status -o xml", ErrorKind::InvalidValue),
         ("pgsteer why", ErrorKind::MissingRequiredArgument),
@@ -77,6 +103,8 @@ fn what_is_wrong_is_said_and_ends_with_two() {
         "pgsteer probe --help",
         "pgsteer status --help",
         "pgsteer why --help",
+        "pgsteer plan --help",
+        "pgsteer completion --help",
         "pgsteer history --help",
         "pgsteer accept --help",
         "pgsteer pause --help",

@@ -1,6 +1,6 @@
 //! `pgsteer why ROUTE [POD]`: in words, where a route stands, why each pod has the label that it has, and what to do.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use shared::{
@@ -10,9 +10,10 @@ use shared::{
 };
 
 use super::{
-    Exit, Failure, advice, answer, leader,
+    Exit, Failure, advice, answer, history, leader,
     routes::{ApiServer, Known, RouteArgs, takes_writes},
-    status, text,
+    status,
+    text::{self, WRITES},
 };
 
 /// Arguments of `pgsteer why`.
@@ -40,7 +41,9 @@ pub async fn execute(args: Args) -> Result<Exit, Failure> {
     let server = ApiServer::find().await?;
     let key = server.key(&route).map_err(super::usage)?;
     let (known, leases) = tokio::join!(server.route(&key), server.leases());
-    let (known, now) = (known?, text::now());
+    let (mut known, now) = (known?, text::now());
+    let figures = server.figures_of(&leases).await;
+    known.freshen(&figures);
     if let Some(pod) = &pod
         && !known.members().iter().any(|member| member.pod == *pod)
     {
@@ -53,9 +56,10 @@ pub async fn execute(args: Args) -> Result<Exit, Failure> {
     }
     let warning = leader::warning(&leases, now).map(|warning| format!("{warning}\n\n"));
     answer(&format!(
-        "{}{}",
+        "{}{}\n{}",
         warning.unwrap_or_default(),
-        explain(&known, pod.as_deref(), now)
+        explain(&known, pod.as_deref(), now),
+        figures.tell()
     ))?;
     Ok(status::exit(std::slice::from_ref(&known)))
 }
@@ -70,7 +74,7 @@ pub fn explain(known: &Known, pod: Option<&str>, now: Timestamp) -> String {
         .members()
         .iter()
         .filter(|member| pod.is_none_or(|pod| member.pod == pod))
-        .map(|member| explain_member(known, member))
+        .map(|member| explain_member(known, member, now))
         .collect();
     if !members.is_empty() {
         write!(text, "\nMembers\n{}", members.concat()).expect(WRITES);
@@ -78,9 +82,6 @@ pub fn explain(known: &Known, pod: Option<&str>, now: Timestamp) -> String {
     text.push_str(&remembered(known, now));
     text
 }
-
-/// Why writing text does not fail.
-const WRITES: &str = "a String takes whatever is written to it";
 
 fn standing(known: &Known, now: Timestamp) -> String {
     let (key, state) = (known.key(), known.state());
@@ -139,13 +140,14 @@ fn trouble(known: &Known, now: Timestamp) -> String {
     }
 }
 
-fn explain_member(known: &Known, member: &Member) -> String {
+fn explain_member(known: &Known, member: &Member, now: Timestamp) -> String {
     let Member {
         pod,
         node,
         evidence,
         role,
         timeline,
+        since,
         why,
     } = member;
     let node = node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
@@ -161,7 +163,10 @@ fn explain_member(known: &Known, member: &Member) -> String {
         .map(|timeline| format!(", {seen} timeline {timeline}"))
         .unwrap_or_default();
     let mut text = format!("  {pod}{node}: {label}\n");
-    writeln!(text, "    Its server {}{timeline}.", advice::evidence(evidence)).expect(WRITES);
+    let since = since.as_ref().map(|since| format!(", for {}", text::age(since, now)));
+    let (server, since) = (advice::evidence(evidence), since.unwrap_or_default());
+    writeln!(text, "    Its server {server}{timeline}{since}.").expect(WRITES);
+    text.push_str(&figures(known, pod));
     if !why.is_empty() {
         writeln!(text, "    Why: {why}").expect(WRITES);
     }
@@ -179,6 +184,29 @@ fn explain_member(known: &Known, member: &Member) -> String {
         .expect(WRITES);
     }
     text
+}
+
+/// What only the leader knows of a pod: how far behind it is, and how well it answers.
+fn figures(known: &Known, pod: &str) -> String {
+    let Some(live) = known.live_member(pod) else {
+        return String::new();
+    };
+    let probe = live.probe_micros.map(|micros| {
+        let took = text::short(Duration::from_micros(micros));
+        format!("the last question took {took}")
+    });
+    let answered = live.answered_millis_ago.map(|ago| {
+        let ago = text::short(Duration::from_millis(ago));
+        format!("the last answer came {ago} ago")
+    });
+    let lag = live
+        .lag_bytes
+        .map(|lag| format!("it is {} behind the primary", text::bytes(lag)));
+    let facts: Vec<String> = [lag, probe, answered].into_iter().flatten().collect();
+    if facts.is_empty() {
+        return String::new();
+    }
+    format!("    Right now: {}.\n", facts.join(", "))
 }
 
 fn remembered(known: &Known, now: Timestamp) -> String {
@@ -201,7 +229,7 @@ fn remembered(known: &Known, now: Timestamp) -> String {
          LSN                {lsn}, refreshed at most once a minute\n",
         data.kind, data.name,
     );
-    if let Some(switch) = known.switches().first() {
+    if let Some(switch) = known.last_switch() {
         let from = switch
             .from
             .as_ref()
@@ -210,8 +238,9 @@ fn remembered(known: &Known, now: Timestamp) -> String {
         let (age, at, to) = (text::age(&switch.at, now), text::moment(&switch.at), &switch.to);
         writeln!(
             text,
-            "\nLast switch: {age} ago, at {at},{from} to {to}, on timeline {}",
-            switch.timeline
+            "\nLast switch: {age} ago, at {at},{from} to {to}, on timeline {}{}",
+            switch.timeline,
+            history::in_words(&switch)
         )
         .expect(WRITES);
     }

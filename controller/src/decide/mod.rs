@@ -31,6 +31,8 @@ mod tests;
 #[cfg(test)]
 mod tests_choice;
 #[cfg(test)]
+mod tests_foresee;
+#[cfg(test)]
 mod tests_grant;
 #[cfg(test)]
 mod tests_person;

@@ -12,7 +12,7 @@ use shared::{
 use super::fixtures::{TERM, World, seconds};
 use crate::reign::record::{Outcome, Told, status};
 
-fn route() -> PostgresRoute {
+pub(super) fn route() -> PostgresRoute {
     serde_json::from_value(json!({
         "metadata": {"name": "pg-ha", "namespace": "default"},
         "spec": {
@@ -31,6 +31,7 @@ fn told(world: &World, route: &mut PostgresRoute) -> Vec<(bool, Reason)> {
         observed: &world.observed,
         plan: &plan,
         refused: None,
+        last_switch: None,
     };
     let told = Told {
         route,

@@ -45,7 +45,9 @@ use crate::{
     election::{self, Reign, StepDown},
     health::Health,
     host::Host,
+    live::Live,
     metrics::{Metrics, Queue},
+    shown::Shown,
     stamp::Holder,
     tasks::Tasks,
     trace::Span,
@@ -104,6 +106,7 @@ pub struct Context {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    live: Arc<Live>,
     writer: Writer,
     namespaces: Vec<String>,
     /// The process is to end: no new turn begins.
@@ -126,12 +129,12 @@ impl Context {
         client: Client,
         election: election::Handle,
         host: Host,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
+        shown: Shown,
         namespaces: Vec<String>,
         stop: CancellationToken,
     ) -> Self {
         let clock = Arc::clone(&host.clock);
+        let Shown { health, metrics, live } = shown;
         let writer = Writer::new(client.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let gave_up_blind = AtomicBool::new(false);
         Self {
@@ -141,6 +144,7 @@ impl Context {
             clock,
             metrics,
             health,
+            live,
             writer,
             namespaces,
             stop,
@@ -175,6 +179,7 @@ pub async fn lead(context: &Arc<Context>, reign: Reign) {
         .say("why", why);
     end.end(context.clock.now());
     context.metrics.follows();
+    context.live.clear();
 }
 
 /// The trace of a change of leadership: from the Lease until the leader's first turn.

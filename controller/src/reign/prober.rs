@@ -293,6 +293,7 @@ impl Prober {
         self.rejected = matches!(&answer, Err(Failure::Probe(error)) if error.wants_new_credentials());
         let sighting = Sighting {
             at,
+            took: at.since(asked),
             ip: self.assignment.ip,
             evidence,
             report: answer.ok(),

@@ -3,9 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use probe::Evidence;
 use shared::{
+    ledger::{Phases, Switch},
     role::Role,
     route::PostgresRoute,
-    status::{ConditionType, Member, PostgresRouteStatus, Reason},
+    status::{ConditionType, LastSwitch, Member, PostgresRouteStatus, Reason},
     term::Term,
 };
 
@@ -36,6 +37,8 @@ pub(crate) enum Outcome<'a> {
         plan: &'a Plan,
         /// A write that was refused, if the last one was.
         refused: Option<&'a str>,
+        /// When the last switch that this reign saw was written into the ledger, and how long its parts took, once it is over.
+        last_switch: Option<(Time, Phases)>,
     },
     /// It cannot be served as it is written.
     Refused(&'a Refusal),
@@ -106,9 +109,22 @@ pub(crate) fn status(told: &Told<'_>) -> (PostgresRouteStatus, Vec<Notice>) {
     };
     match &told.outcome {
         Outcome::Refused(_) => "Refused".clone_into(&mut status.state),
-        Outcome::Decided { observed, plan, .. } => {
+        Outcome::Decided {
+            observed,
+            plan,
+            last_switch: ended,
+            ..
+        } => {
             plan.verdict.as_str().clone_into(&mut status.state);
             members(&mut status, observed, plan);
+            status
+                .members
+                .iter_mut()
+                .for_each(|member| date(member, &old.members, &told.now));
+            if let LedgerView::Present { ledger, .. } = &observed.ledger {
+                let last = ledger.switches.first();
+                status.last_switch = last.map(|switch| last_switch(switch, ended.as_ref(), old.last_switch.as_ref()));
+            }
         }
     }
     (status, notices)
@@ -150,16 +166,36 @@ fn members(status: &mut PostgresRouteStatus, observed: &Observed, plan: &Plan) {
             evidence: format!("{:?}", member.map_or(Evidence::Silent, |member| member.evidence)),
             role,
             timeline,
+            since: None,
             why: member.map(|member| member.why.clone()).unwrap_or_default(),
         });
     }
-    if let LedgerView::Present { ledger, .. } = &observed.ledger {
-        status.last_switch = ledger.switches.first().map(|switch| shared::status::LastSwitch {
-            at: switch.at.clone(),
-            from: switch.from.clone(),
-            to: switch.to.clone(),
-        });
-    }
+}
+
+/// Says since when a pod has been found and labelled as it is: since before, if it was so before.
+fn date(member: &mut Member, before: &[Member], now: &Time) {
+    let same = |old: &&Member| old.pod == member.pod && old.evidence == member.evidence && old.role == member.role;
+    let since = before.iter().find(same).and_then(|old| old.since.clone());
+    member.since = Some(since.unwrap_or_else(|| now.clone()));
+}
+
+/// The last switch as the ledger has it. `ended` is the last one that this reign saw the end of, `told` what the status said before.
+fn last_switch(switch: &Switch, ended: Option<&(Time, Phases)>, told: Option<&LastSwitch>) -> LastSwitch {
+    let mut last = LastSwitch {
+        at: switch.at.clone(),
+        from: switch.from.clone(),
+        to: switch.to.clone(),
+        cause: switch.cause.clone(),
+        trace: switch.trace.clone(),
+        phases: switch.phases,
+    };
+    let ended = ended.filter(|(at, _)| at.0.as_second() == switch.at.0.as_second());
+    let told = told.filter(|told| told.is_about(switch));
+    last.phases = last
+        .phases
+        .or_else(|| ended.map(|(_, phases)| *phases))
+        .or_else(|| told.and_then(|told| told.phases));
+    last
 }
 
 /// What to tell about a condition that is not as it was: each change once.
@@ -235,6 +271,7 @@ fn conditions(told: &Told<'_>) -> Vec<Says> {
             observed,
             plan,
             refused,
+            last_switch: _,
         } => {
             let mut all = vec![
                 Says::fine(ConditionType::Accepted, true),

@@ -2,26 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use probe::{Evidence, Report, Standing};
+use probe::{Evidence, Report};
 use shared::role::Role;
 
 use crate::{
     clock::Tick,
     decide::{self, LabelState, Observed, Plan},
+    live,
     metrics::{PodView, RouteState, RouteView},
 };
 
 /// A route that was decided about. `since_1970` is the wall clock's time of a tick.
 pub(super) fn view(observed: &Observed, plan: &Plan, since_1970: impl Fn(Tick) -> f64) -> RouteView {
-    let primary = observed
-        .pods
-        .values()
-        .find(|pod| pod.label == LabelState::Known(Role::Primary))
-        .and_then(answer);
-    let behind = |report: &Report| {
-        let primary = primary.filter(|primary| primary.system_identifier == report.system_identifier)?;
-        (primary.timeline == report.timeline).then(|| primary.lsn.0.saturating_sub(report.lsn.0))
-    };
+    let has_role = |pod: &&decide::PodView| pod.label == LabelState::Known(Role::Primary);
+    let primary_pod = observed.pods.values().find(has_role);
+    let primary = primary_pod.and_then(answer);
     let mark_behind = observed.mark().zip(primary).and_then(|(mark, primary)| {
         let same = mark.timeline == primary.timeline && mark.system_identifier == primary.system_identifier;
         same.then(|| primary.lsn.0.saturating_sub(mark.lsn.0))
@@ -31,15 +26,13 @@ pub(super) fn view(observed: &Observed, plan: &Plan, since_1970: impl Fn(Tick) -
         .iter()
         .map(|(key, pod)| {
             let standing = plan.members.get(key).map_or(Evidence::Silent, |member| member.evidence);
-            let in_recovery =
-                |report: &&Report| report.standing == Standing::InRecovery && standing == Evidence::InRecovery;
             let shown = PodView {
                 role: match &pod.label {
                     LabelState::Known(role) => Some(*role),
                     LabelState::Absent | LabelState::Foreign(_) => None,
                 },
                 standing,
-                lag: answer(pod).filter(in_recovery).and_then(behind),
+                lag: live::behind(pod, primary_pod).filter(|_| standing == Evidence::InRecovery),
             };
             (key.name.clone(), shown)
         })

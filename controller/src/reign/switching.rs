@@ -10,14 +10,18 @@
 //! └ settled                    from then until nothing was left to do
 //! ```
 
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use opentelemetry::{Array, StringValue, Value};
 use probe::Evidence;
+use shared::ledger::Phases;
 use tracing::info;
 
 use super::{RouteKey, tending::Tended};
 use crate::{
     clock::{Clock, Tick},
-    decide::{LabelState, Observed, Plan, PodView},
+    decide::{Action, LabelState, Observed, Plan, PodView},
     metrics::Metrics,
     switch::{Ended, Step},
     trace::{Span, Tracer, millis},
@@ -25,6 +29,46 @@ use crate::{
 
 /// Pods that one decision's span names; a route has a handful.
 const PODS_TOLD_MAX: usize = 32;
+
+/// What a route's status is told of the last switch that this reign saw.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastSwitch {
+    /// When it was written into the ledger.
+    marked: Option<Time>,
+    /// How long its parts took, once it is over.
+    phases: Option<Phases>,
+}
+
+impl LastSwitch {
+    /// These writes go out now: the switch is in the ledger under this time, if it is among them.
+    pub(super) fn marks(&mut self, actions: &[Action], now: &Time) {
+        let marks = |action: &Action| matches!(action, Action::SetMark { switch: Some(_), .. });
+        if actions.iter().any(marks) {
+            *self = Self {
+                marked: Some(now.clone()),
+                phases: None,
+            };
+        }
+    }
+
+    /// Under which time it is in the ledger, and how long its parts took; none while it is not over.
+    pub(super) fn phases(&self) -> Option<(Time, Phases)> {
+        self.marked.clone().zip(self.phases)
+    }
+}
+
+/// The parts of a switch that came to its end, as people are told them.
+fn phases(ended: &Ended) -> Phases {
+    let millis = |span: Duration| u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+    let after = |at: Tick| millis(at.since(ended.began));
+    Phases {
+        withdrawn_millis: ended.withdrawn.map(after),
+        granted_millis: ended.granted.map(after),
+        followed_millis: ended.followed.map(after),
+        settled_millis: after(ended.ended),
+        write_outage_millis: ended.write_outage().map(millis),
+    }
+}
 
 /// Where switches are told of.
 pub(super) struct Teller<'a> {
@@ -48,6 +92,7 @@ impl Teller<'_> {
         let span = &mut tended.switch;
         match step {
             Step::Began { at, cause, from } => {
+                tended.last_switch = LastSwitch::default();
                 *span = self.tracer.begin("switch", at, self.clock, &[self.reign]);
                 span.say("route", key.to_string())
                     .say("term", i64::from(observed.reign.term.0))
@@ -71,6 +116,7 @@ impl Teller<'_> {
             Step::Ended(ended) => {
                 self.ended(key, span, &ended);
                 *span = Span::default();
+                tended.last_switch.phases = Some(phases(&ended));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{core::v1::Pod, discovery::v1::EndpointSlice},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -26,16 +27,17 @@ use super::{
     report::{self, Reported},
     showing,
     stores::{SERVICE_OF_SLICE, Scope},
-    switching::Teller,
+    switching::{LastSwitch, Teller},
     turn,
 };
 use crate::{
-    apply::Place,
+    apply::{Place, SwitchTold},
     clock::{Clock, Tick},
     decide::{Action, Finding, LabelState, Observed, Plan, PodKey, Policy, Verdict, decide},
+    live,
     sighting::Sightings,
     stamp::StampState,
-    switch::Course,
+    switch::{Cause, Course},
     trace::Span,
 };
 
@@ -72,6 +74,8 @@ pub(crate) struct Tended {
     /// Where a change of the primary stands, and its span.
     pub(super) course: Course,
     pub(super) switch: Span,
+    /// The last switch that this reign saw to its end.
+    pub(super) last_switch: LastSwitch,
 }
 
 impl Tended {
@@ -95,6 +99,7 @@ impl Tended {
             last_verdict: None,
             course: Course::default(),
             switch: Span::default(),
+            last_switch: LastSwitch::default(),
         }
     }
 
@@ -275,6 +280,15 @@ impl Government {
         }
         let view = showing::view(observed, &plan, |at| since_1970(self.context.clock.as_ref(), at));
         self.context.metrics.show_route(&key.namespace, &key.name, view);
+        let shown = live::route(
+            &scene.route,
+            (&key.namespace, &key.name),
+            observed,
+            &plan,
+            tended.course.cause(),
+            |at| wall_at(self.context.clock.as_ref(), at),
+        );
+        self.context.live.show(key, shown);
         let now = self.context.clock.now();
         // record (status, Events): a status is written between turns, not while a role is being moved, unless it cannot be moved.
         let moving = plan
@@ -282,11 +296,12 @@ impl Government {
             .iter()
             .any(|action| !matches!(action, Action::Stamp { .. } | Action::StampLedger { .. }));
         if !moving || tended.refused.is_some() {
-            let refused = tended.refused.clone();
+            let (refused, last_switch) = (tended.refused.clone(), tended.last_switch.clone());
             let outcome = Outcome::Decided {
                 observed,
                 plan: &plan,
                 refused: refused.as_deref(),
+                last_switch: last_switch.phases(),
             };
             self.report(key, scene, term, outcome);
         }
@@ -307,7 +322,12 @@ impl Government {
             name,
             ledger,
             now: Time(self.context.clock.wall()),
+            switch: SwitchTold {
+                cause: tended.course.cause().map(Cause::as_str),
+                trace: tended.switch.trace_id(),
+            },
         };
+        tended.last_switch.marks(&plan.actions, &place.now);
         let switch = tended.switch.clone();
         let work = turn::carry_out(Arc::clone(&self.context), key.clone(), place, plan.actions, switch);
         self.turns.spawn(work);
@@ -324,6 +344,8 @@ impl Government {
         self.context
             .metrics
             .show_route(&key.namespace, &key.name, showing::refused());
+        let shown = live::refused(&scene.route, (&key.namespace, &key.name), self.context.clock.wall());
+        self.context.live.show(key, shown);
         self.report(key, scene, term, Outcome::Refused(refusal));
     }
 
@@ -362,6 +384,7 @@ impl Government {
         if self.routes.remove(key).is_some() {
             info!(route = %key, "the route is gone: its pods keep their labels, its ledger stays");
             self.context.metrics.forget_route(&key.namespace, &key.name);
+            self.context.live.forget(key);
             let (credentials, key) = (Arc::clone(&self.surroundings.credentials), key.clone());
             self.reports.spawn(async move {
                 credentials.forget(&key).await;
@@ -373,6 +396,17 @@ impl Government {
             });
         }
     }
+}
+
+/// A tick by the wall clock; for people.
+fn wall_at(clock: &dyn Clock, at: Tick) -> Timestamp {
+    let (now, wall) = (clock.now(), clock.wall());
+    let moved = if at > now {
+        wall.checked_add(at.since(now))
+    } else {
+        wall.checked_sub(now.since(at))
+    };
+    moved.unwrap_or(wall)
 }
 
 /// A tick by the wall clock, in seconds since 1970; for people.

@@ -15,8 +15,8 @@ use crate::{
     election::{self, Elector},
     health::Health,
     host::Host,
-    metrics::Metrics,
     reign::{self, Context},
+    shown::Shown,
 };
 
 /// How long giving the Lease back may hold up the end; without it the next leader waits out the ttl.
@@ -40,26 +40,17 @@ impl Replica {
         client: Client,
         (elector, handle): (Elector, election::Handle),
         host: &Host,
-        metrics: &Arc<Metrics>,
-        health: &Arc<Health>,
+        shown: &Shown,
         namespaces: Vec<String>,
     ) -> Self {
         let [stop, stop_elector] = [(); 2].map(|()| CancellationToken::new());
         let reigns = Reigns {
             leadership: handle.leadership.clone(),
             clock: Arc::clone(&host.clock),
-            health: Arc::clone(health),
+            health: Arc::clone(&shown.health),
             stop: stop.clone(),
         };
-        let context = Context::new(
-            client,
-            handle,
-            host.clone(),
-            Arc::clone(metrics),
-            Arc::clone(health),
-            namespaces,
-            stop.clone(),
-        );
+        let context = Context::new(client, handle, host.clone(), shown.clone(), namespaces, stop.clone());
         let context = Arc::new(context);
         let lead = move |reign| {
             let context = Arc::clone(&context);
@@ -68,7 +59,7 @@ impl Replica {
         Self {
             reigns: Task::spawn("reigns", &host.gate, reigns.run(lead)),
             elector: Task::spawn("elector", &host.gate, elect(elector, stop_elector.clone())),
-            health: Arc::clone(health),
+            health: Arc::clone(&shown.health),
             stop,
             stop_elector,
         }

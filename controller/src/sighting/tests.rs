@@ -12,6 +12,7 @@ fn at(seconds: u64) -> Tick {
 fn sighting(seconds: u64, evidence: Evidence) -> Sighting {
     Sighting {
         at: at(seconds),
+        took: Duration::from_millis(1),
         ip: Ipv4Addr::LOCALHOST.into(),
         evidence,
         report: None,

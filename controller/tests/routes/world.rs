@@ -19,10 +19,9 @@ use chaos::{
 };
 use controller::{
     election::{Elector, Settings, identity},
-    health::Health,
     host::Host,
-    metrics::Metrics,
     reign::{Context, lead},
+    shown::Shown,
 };
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
@@ -195,13 +194,12 @@ impl Scene {
         let name = identity("pgsteer-test", rand::random());
         let settings = Settings::new("default", &self.namespace, &name, Duration::from_secs(5)).unwrap();
         let (elector, handle) = Elector::new(self.config.clone(), settings, Arc::clone(&host.clock)).unwrap();
-        let (stop, health) = (CancellationToken::new(), Arc::new(Health::new(Arc::clone(&host.clock))));
+        let (stop, shown) = (CancellationToken::new(), Shown::new(Arc::clone(&host.clock)));
         let context = Arc::new(Context::new(
             Client::try_from(config).unwrap(),
             handle.clone(),
             host,
-            Arc::new(Metrics::new()),
-            health,
+            shown,
             namespaces,
             stop.clone(),
         ));

@@ -12,10 +12,9 @@ use bytes::Bytes;
 use controller::{
     clock::Clock as _,
     election::{Elector, Settings, identity},
-    health::Health,
     host,
-    metrics::Metrics,
     run::Replica,
+    shown::Shown,
     tasks,
     trace::Tracer,
 };
@@ -152,9 +151,8 @@ pub(crate) fn start(sim: &Arc<Sim>, world: &mut World, index: usize) {
     let client = Client::new(transport.clone(), objects::NAMESPACE);
     let watch = Client::new(transport.clone(), LEASE_NAMESPACE);
     let elected = Elector::with_transport(transport, watch, settings, Arc::clone(&host.clock));
-    let health = Arc::new(Health::new(Arc::clone(&host.clock)));
-    let metrics = Arc::new(Metrics::new());
-    let replica = Replica::start(client, elected, &host, &metrics, &health, Vec::new());
+    let shown = Shown::new(Arc::<HostClock>::clone(&world.hosts[index].clock));
+    let replica = Replica::start(client, elected, &host, &shown, Vec::new());
     let stop = CancellationToken::new();
     let life_of_it = supervise(Arc::clone(sim), index, life, replica, stop.clone());
     let task = sim.spawn(tasks::behind(Arc::clone(&host.gate), life_of_it));

@@ -168,7 +168,7 @@ impl fmt::Display for Preview {
             others,
         } = self;
         let now = |part: fn(&Mark) -> String| mark.as_ref().map_or_else(|| "-".to_owned(), part);
-        let row = |name: &str, now: String, then: String| vec![name.to_owned(), now, then];
+        let row = |name: &str, now: String, then: String| [name.to_owned(), now, then].map(text::Cell::from).to_vec();
         let its = || "its own".to_owned();
         let timeline = |timeline: Option<Timeline>| timeline.map_or_else(its, |timeline| timeline.to_string());
         let rows = [

@@ -251,6 +251,7 @@ impl View {
             Via::Fresh,
             Sighting {
                 at,
+                took: Duration::ZERO,
                 ip,
                 evidence: match seen {
                     Some((Standing::Writable, _)) => Evidence::Writable,

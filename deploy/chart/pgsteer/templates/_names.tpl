@@ -48,3 +48,13 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   resources: [events]
   verbs: [create, patch]
 {{- end }}
+
+{{/* What somebody may who only looks: the command line and `kubectl get`, in a namespace with routes. */}}
+{{- define "pgsteer.viewer" -}}
+- apiGroups: [pgsteer.io]
+  resources: [postgresroutes, postgresledgers]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [get, list, watch]
+{{- end }}
