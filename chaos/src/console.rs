@@ -1,6 +1,5 @@
 //! Sessions with one server itself, past every Service: what a promoter has, and what a person uses to look afterwards.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use kube::{Api, Client, ResourceExt};
 use crate::cluster;
 use crate::ground::{Ground, Way};
 use crate::install::{NAMESPACE, PODS};
-use crate::timeline::Server;
 use crate::workload::session::{Login, Session, Tls, told};
 
 /// The name in the servers' certificate that is theirs and no Service's.
@@ -20,6 +18,15 @@ const CERTIFICATE_NAME: &str = "pg.pg.svc";
 pub(crate) const POSTGRES_PORT: u16 = 5432;
 /// Connecting inside one host takes milliseconds.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A server of the route, as it is called and as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its pod.
+    pub pod: String,
+    /// Its pod's address.
+    pub address: String,
+}
 
 /// What it takes to log in to any of the servers.
 #[derive(Clone)]
@@ -149,12 +156,6 @@ impl Console {
         let rows = self.rows(sql).await?;
         let first = rows.first().and_then(|row| row.get(0));
         Ok(first.unwrap_or_default().to_owned())
-    }
-
-    /// The numbers of all rows of the clients' table.
-    pub async fn ids(&self) -> Result<BTreeSet<u64>, cluster::Error> {
-        let rows = self.rows("SELECT id FROM writes").await?;
-        Ok(rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect())
     }
 
     /// Every row of an answer, as text.

@@ -10,28 +10,29 @@
 //! On a cluster of the user's own there is no `up` and no `down`: what was installed is removed, and the faults that only the embedded
 //! cluster can suffer are skipped by name.
 //!
-//! It looks from outside alone: labels, EndpointSlices and the Lease through the API server, and what clients in pods are answered
-//! through the Services' DNS names. It asks no controller anything.
+//! It looks from outside alone: the recorder hears what happens, the judge of every other run judges it (docs/history.md), and the demo adds
+//! what it has to show. It asks no controller anything.
 
-mod clients;
-mod history;
 mod play;
+mod switch;
+mod table;
 #[cfg(test)]
 mod tests;
 mod verdict;
-mod watch;
+mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use verdict::{Check, Verdict};
+pub use verdict::Verdict;
 
 use crate::cluster::{self, Cache, Cluster, Progress, State, Target, Yours};
 use crate::ground::{Ground, Guest};
 use crate::install::example::TWO_DEPLOYMENTS;
 use crate::install::{self, Installation};
 use crate::interrupt::interrupted;
-use crate::table::Screen;
+use crate::record;
+use crate::scenario::default_reports;
 use crate::wait::TimedOut;
 
 /// What a demo is asked to do.
@@ -88,7 +89,7 @@ const DOWN_ESTIMATE: Duration = Duration::from_secs(2);
 pub async fn run(cache: &Cache, state: &State, options: &Options, progress: Progress) -> Result<Verdict, Error> {
     match &options.target {
         Target::Embedded => on_embedded(cache, state, options, progress).await,
-        Target::Yours(yours) => as_guest(cache, yours, options, progress).await,
+        Target::Yours(yours) => as_guest(cache, state, yours, options, progress).await,
     }
 }
 
@@ -105,9 +106,9 @@ async fn on_embedded(cache: &Cache, state: &State, options: &Options, progress: 
         }
     };
     let ground = Ground::from(cluster);
-    let outcome = installed_and_played(&ground, cache, options, progress).await;
+    let outcome = installed_and_played(&ground, cache, &default_reports(state.root()), options, progress).await;
     if options.keep {
-        clients::remove(&ground.client()).await;
+        record::remove_clients(&ground.client()).await;
         progress.tell("the cluster is left running; `chaos down` ends it");
     } else {
         drop(ground);
@@ -122,13 +123,19 @@ async fn on_embedded(cache: &Cache, state: &State, options: &Options, progress: 
     outcome
 }
 
-async fn as_guest(cache: &Cache, yours: &Yours, options: &Options, progress: Progress) -> Result<Verdict, Error> {
+async fn as_guest(
+    cache: &Cache,
+    state: &State,
+    yours: &Yours,
+    options: &Options,
+    progress: Progress,
+) -> Result<Verdict, Error> {
     let guest = Guest::open(yours.clone(), cache, progress).await?;
     guest.check_free().await?;
     let ground = Ground::from(guest);
-    let outcome = installed_and_played(&ground, cache, options, progress).await;
+    let outcome = installed_and_played(&ground, cache, &default_reports(state.root()), options, progress).await;
     if options.keep {
-        clients::remove(&ground.client()).await;
+        record::remove_clients(&ground.client()).await;
         progress.tell("what was installed is left; `chaos uninstall` with the same options removes it");
     } else {
         let removed = ground.remove(&options.project, progress).await;
@@ -144,6 +151,7 @@ async fn as_guest(cache: &Cache, yours: &Yours, options: &Options, progress: Pro
 async fn installed_and_played(
     ground: &Ground,
     cache: &Cache,
+    reports: &Path,
     options: &Options,
     progress: Progress,
 ) -> Result<Verdict, Error> {
@@ -156,7 +164,7 @@ async fn installed_and_played(
     };
     let played = async {
         let images = installation.run().await?;
-        play::play(ground, &images, Screen::of_standard_output()).await
+        play::play(ground, &images, reports, progress).await
     };
     tokio::select! {
         outcome = played => outcome,

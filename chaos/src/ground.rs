@@ -25,9 +25,9 @@ pub use forward::Forward;
 pub use guest::Guest;
 
 use crate::cluster::{self, Cache, Cluster, Error, OWN_IMAGES, OwnImage, Progress, Relay};
+use crate::console::Server;
 use crate::fault;
 use crate::install::{Kubectl, NAMESPACE};
-use crate::timeline::Server;
 
 /// Loading the images into three nodes, or pushing them to a registry beside them; for the progress lines only.
 const DELIVER_ESTIMATE: Duration = Duration::from_secs(15);

@@ -22,8 +22,6 @@ pub mod prometheus;
 pub mod record;
 pub mod report;
 pub mod scenario;
-pub mod table;
 pub mod textbook;
-pub mod timeline;
 pub mod wait;
 pub mod workload;

@@ -400,6 +400,10 @@ fn component_line(one: &ComponentState) -> String {
 async fn play_demo(cache: &Cache, state: &State, options: &demo::Options) -> Result<ExitCode, cluster::Error> {
     match demo::run(cache, state, options, Progress::Told).await {
         Ok(verdict) => {
+            match verdict.judged.report(None) {
+                Ok(report) => print_lines([format!("report: {}", report.display())]),
+                Err(error) => return Ok(failed(error, ENVIRONMENT_FAILED)),
+            }
             print_lines(verdict.lines());
             Ok(if verdict.passed() {
                 ExitCode::SUCCESS

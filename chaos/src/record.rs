@@ -15,6 +15,7 @@ mod clients;
 mod journal;
 mod observer;
 mod rows;
+pub(crate) mod sight;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -23,17 +24,18 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+pub use clients::remove_all as remove_clients;
 pub use journal::Journal;
 
 use self::clients::ClientPod;
 use self::observer::Observer;
 use crate::cluster;
 use crate::console::Keys;
+use crate::console::Server;
 use crate::ground::{Ground, Images};
-use crate::history::{Event, FORMAT, Happening, Header, Heard, History, Phase, PodSeen, Target};
+use crate::history::{Event, FORMAT, Happening, Header, Heard, History, Phase, Target};
 use crate::host_time::{self, Clock, HostTime};
 use crate::install::{NAMESPACE, PRIMARY, ROUTE};
-use crate::timeline::Server;
 use crate::wait::{TimedOut, wait_for};
 use crate::workload::Kind;
 
@@ -141,7 +143,7 @@ impl<'a> Recorder<'a> {
 
     async fn is_under_way(&self) -> Result<(), TimedOut> {
         self.until("everything to be heard of", LISTED_LIMIT, |events| {
-            let pods = pods(events);
+            let pods = sight::pods(events);
             let unasked = pods.values().find(|pod| {
                 let said =
                     |event: &Event| matches!(&event.what, Happening::Standing(standing) if standing.uid == pod.uid);
@@ -255,26 +257,13 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// The pods of the route that exist after these events, by name.
-pub fn pods(events: &[Event]) -> BTreeMap<String, PodSeen> {
-    let mut pods = BTreeMap::new();
-    for event in events {
-        match &event.what {
-            Happening::Pod(pod) => drop(pods.insert(pod.pod.clone(), pod.clone())),
-            Happening::PodGone { pod, .. } => drop(pods.remove(pod)),
-            _ => {}
-        }
-    }
-    pods
-}
-
 /// The server whose pod is labelled primary after these events.
 fn primary(events: &[Event]) -> Option<Server> {
-    let pods = pods(events);
-    let primary = pods.into_values().find(|pod| pod.role.as_deref() == Some(PRIMARY))?;
+    let mut pods = sight::pods(events).into_values();
+    let primary = pods.find(|pod| pod.role.as_deref() == Some(PRIMARY))?;
     Some(Server {
-        address: primary.address?,
-        pod: primary.pod,
+        address: primary.address.clone()?,
+        pod: primary.pod.clone(),
     })
 }
 

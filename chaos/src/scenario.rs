@@ -14,7 +14,6 @@ mod outcome;
 mod random;
 mod reset;
 mod run;
-mod sight;
 mod sockets;
 mod stage;
 mod strike;

@@ -32,9 +32,9 @@ pub use play::{Caught, catch, catch_all};
 use self::wanted::{Asked, wanted};
 use crate::cluster;
 use crate::console::Keys;
+use crate::console::Server;
 use crate::ground::Ground;
 use crate::install::{CONTROLLER, NAMESPACE, PODS, ROLE, ROUTE, SYSTEM};
-use crate::timeline::Server;
 use crate::wait::wait_for;
 
 /// An informer gives its handler every object again this often.

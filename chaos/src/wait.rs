@@ -57,6 +57,12 @@ async fn rest() {
     tokio::time::sleep(PACE).await;
 }
 
+/// Lets time pass: a fault that lasts, a promoter who takes his time. Nothing is awaited.
+#[expect(clippy::disallowed_methods, reason = "time is what is asked for")]
+pub(crate) async fn pass(span: Duration) {
+    tokio::time::sleep(span).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The acts, one after the other. Every wait has a limit, and a limit that passes tells what was missing.
 
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -8,20 +9,22 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::history::History;
-use super::verdict::{self, Absence, Run, Succession, Verdict};
-use super::watch;
-use super::{Error, clients};
-use crate::cluster;
-use crate::console::{Console, Keys, servers};
+use super::Error;
+use super::switch::{Cut, Switch};
+use super::table::Screen;
+use super::verdict::{Absence, Run, Succession, Verdict};
+use crate::cluster::{self, Progress};
+use crate::console::{Console, Keys, Server, servers};
 use crate::fault;
 use crate::ground::{Ground, Images, Skipped};
+use crate::history::{Event, Happening, Part, Phase, ServiceOf, Target};
 use crate::host_time::HostTime;
 use crate::install::{NAMESPACE, PRIMARY, REPLICA, ROLE, SYSTEM};
-use crate::table::Screen;
-use crate::timeline::{self, Cut, Entry, Happening, Server, ServiceOf, Switch, World};
-use crate::wait::{TimedOut, wait_for};
-use crate::workload::Kind;
+use crate::judge::Judged;
+use crate::record::sight::{endpoints, leader, pods};
+use crate::record::{Journal, Options, Recorder};
+use crate::scenario::MENDED_WITHIN;
+use crate::wait::{TimedOut, pass};
 
 /// A promoter of the usual kind needs this long to be sure. It does not know of pgsteer, nor wait for it.
 const PROMOTER_DECIDES: Duration = Duration::from_millis(300);
@@ -35,26 +38,34 @@ const SUCCESSION_LIMIT: Duration = Duration::from_mins(1);
 /// than a node may be silent (40 s).
 const API_SERVER: &str = "kube-apiserver";
 const API_SERVER_AWAY: Duration = Duration::from_secs(8);
-/// Clients are answered within a second of their start.
-const CLIENTS_LIMIT: Duration = Duration::from_mins(1);
-/// So many answers of each client before anything is done to the servers: they are at full pace then.
-const ANSWERS: usize = 50;
+/// Clients start within two seconds and are at full pace after another; for the progress line only.
+const RECORDING_ESTIMATE: Duration = Duration::from_secs(3);
 /// How often the table is redrawn.
 const REDRAWN_EVERY: Duration = Duration::from_millis(100);
 
-/// Plays all acts on a cluster in which everything is installed and Settled.
-pub(super) async fn play(ground: &Ground, images: &Images, screen: Screen) -> Result<Verdict, Error> {
-    let history = History::default();
+/// Plays all acts on a cluster in which everything is installed and Settled, and judges what was recorded.
+pub(super) async fn play(
+    ground: &Ground,
+    images: &Images,
+    reports: &Path,
+    progress: Progress,
+) -> Result<Verdict, Error> {
+    let options = Options {
+        scenario: "demo".to_owned(),
+        file: reports.join("demo.jsonl"),
+        settle_within: MENDED_WITHIN,
+        clients_on: None,
+    };
+    let step = progress.step("start the clients and the recorder", RECORDING_ESTIMATE);
+    let recorder = Recorder::start(ground, images, options).await?;
+    step.done();
     let mut tasks = JoinSet::new();
-    watch::begin(&mut tasks, &ground.client(), &history);
-    tasks.spawn(show(screen, history.clone()));
+    tasks.spawn(show(Screen::of_standard_output(), recorder.journal().clone()));
     let stage = Stage {
         ground,
-        images,
         keys: Keys::read(&ground.client()).await?,
-        history,
+        recorder: &recorder,
     };
-    stage.start_clients(&mut tasks).await?;
     let failover = stage.failover().await?;
     let succession = stage.succession().await?;
     let before = stage.pod_lives().await?;
@@ -66,52 +77,49 @@ pub(super) async fn play(ground: &Ground, images: &Images, screen: Screen) -> Re
         .filter(|life| !before.contains(life))
         .count();
     let absence = stage.absence().await?;
-    // What was acknowledged up to now has to be there when the rows are read afterwards.
-    let history: Vec<Entry> = stage.history.read(<[Entry]>::to_vec);
-    let present = stage.console(&switchover.cut.new, "app").await?.ids().await?;
-    // Lines that were under way while a switch was told may have come since.
-    let switch = |switch: Switch| Switch::of(switch.cut, &history);
-    Ok(verdict::judge(&Run {
-        history: &history,
-        complete: !stage.history.is_full(),
+    let (file, history) = recorder.stop().await?;
+    tasks.shutdown().await;
+    // Lines that were under way while a switch was told have come since.
+    let switch = |cut: Cut| Switch::of(cut, &history.events);
+    let run = Run {
         failover: switch(failover),
         succession,
         switchover: switch(switchover),
         pod_events,
         absence,
         is_translated: ground.has_clocks_of_its_own(),
-        present,
-    }))
+    };
+    let judged = Judged::of(file, history);
+    Ok(Verdict::of(&run, judged))
 }
 
 /// Redraws the table until it is dropped.
-async fn show(mut screen: Screen, history: History) {
+async fn show(mut screen: Screen, journal: Journal) {
     let mut shown = 0;
     let mut pace = tokio::time::interval(REDRAWN_EVERY);
     loop {
         pace.tick().await;
-        let added: Vec<Entry> = history.read(|entries| entries[shown..].to_vec());
-        shown += added.len();
-        screen.show(&added);
+        let heard: Vec<Event> = journal.read(|events| events[shown..].to_vec());
+        shown += heard.len();
+        screen.show(&heard);
     }
 }
 
 struct Stage<'a> {
     ground: &'a Ground,
-    images: &'a Images,
     keys: Keys,
-    history: History,
+    recorder: &'a Recorder<'a>,
 }
 
 impl Stage<'_> {
-    /// Waits until `look` finds what it looks for in the history.
+    /// Waits until `look` finds what it looks for in what has been heard.
     async fn until<T>(
         &self,
         what: &str,
         limit: Duration,
-        look: impl Fn(&[Entry]) -> Result<T, String>,
+        look: impl Fn(&[Event]) -> Result<T, String>,
     ) -> Result<T, Error> {
-        let waited: Result<T, TimedOut> = wait_for(what, limit, || async { self.history.read(&look) }).await;
+        let waited: Result<T, TimedOut> = self.recorder.until(what, limit, look).await;
         match waited {
             Ok(found) => Ok(found),
             Err(missing) => Err(Error::missed(self.ground, what, missing).await),
@@ -121,72 +129,43 @@ impl Stage<'_> {
     /// The pod that carries the primary label, and another one.
     async fn pair(&self) -> Result<(Server, Server), Error> {
         let what = "one pod labelled primary, the other one labelled replica";
-        let (primary, replica) = self
-            .until(what, SWITCH_LIMIT, |history| {
-                let world = World::after(history);
-                let labelled = |wanted: &str| {
-                    let mut roles = world.roles.iter();
-                    let found = roles.find(|(_, role)| role.as_deref() == Some(wanted));
-                    found.map(|(pod, _)| pod.clone())
-                };
-                let pair = labelled(PRIMARY).zip(labelled(REPLICA));
-                pair.ok_or_else(|| format!("the labels are {:?}", world.roles))
-            })
-            .await?;
-        let servers = servers(&self.ground.client()).await?;
-        let find = |pod: &str| {
-            let found = servers.iter().find(|(server, _)| server.pod == pod);
-            found
-                .map(|(server, _)| server.clone())
-                .ok_or_else(|| Error::Environment(gone(pod)))
-        };
-        Ok((find(&primary)?, find(&replica)?))
-    }
-
-    async fn console(&self, server: &Server, database: &str) -> Result<Console, Error> {
-        Ok(self.keys.open(self.ground, server, database).await?)
-    }
-
-    async fn start_clients(&self, tasks: &mut JoinSet<()>) -> Result<(), Error> {
-        let (primary, _) = self.pair().await?;
-        self.console(&primary, "app")
-            .await?
-            .ask("CREATE TABLE IF NOT EXISTS writes (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp()); \
-                  ALTER TABLE writes OWNER TO app")
-            .await?;
-        for kind in [Kind::Write, Kind::Read] {
-            clients::start(tasks, self.ground, self.images.name("client"), &self.history, kind).await?;
-        }
-        self.until("the clients to be answered", CLIENTS_LIMIT, |history| {
-            let clients = World::after(history).clients;
-            let answered = |kind| clients.get(&kind).map_or(0, |tally| tally.answered);
-            let (writes, reads) = (answered(Kind::Write), answered(Kind::Read));
-            if writes >= ANSWERS && reads >= ANSWERS {
-                return Ok(());
-            }
-            let failures = timeline::failures(history, if writes < ANSWERS { Kind::Write } else { Kind::Read });
-            Err(format!(
-                "{writes} writes and {reads} reads answered; failures: {failures:?}"
-            ))
+        self.until(what, SWITCH_LIMIT, |events| {
+            let labelled = |wanted: &str| {
+                let mut pods = pods(events).into_values();
+                let found = pods.find(|pod| pod.role.as_deref() == Some(wanted))?;
+                Some(Server {
+                    pod: found.pod.clone(),
+                    address: found.address.clone()?,
+                })
+            };
+            let pair = labelled(PRIMARY).zip(labelled(REPLICA));
+            pair.ok_or_else(|| format!("the labels are {:?}", roles(events)))
         })
         .await
     }
 
+    async fn console(&self, server: &Server) -> Result<Console, Error> {
+        Ok(self.keys.open(self.ground, server, "postgres").await?)
+    }
+
     /// The primary is killed; a promoter that knows nothing of pgsteer promotes the standby a little later.
-    async fn failover(&self) -> Result<Switch, Error> {
+    async fn failover(&self) -> Result<Cut, Error> {
         let (old, new) = self.pair().await?;
         let (cut, promoter) = self.prepare(old, new).await?;
         let uid = self.uid(&cut.old).await?;
         let began = HostTime::now();
+        let target = Target::new(Part::Server, cut.old.pod.as_str());
+        self.recorder.fault("SIGKILL", target.clone(), Phase::Injected);
         let killed = self.ground.kill_postmaster(&cut.old.pod, &uid).await?;
-        self.history.did(killed);
-        pause(PROMOTER_DECIDES).await;
+        self.recorder.fault("SIGKILL", target, Phase::Healed);
+        self.recorder.note(killed);
+        pass(PROMOTER_DECIDES).await;
         let cut = self.promote(promoter, Cut { began, ..cut }).await?;
         self.switched("the failover to be complete", cut).await
     }
 
     /// The standby is promoted while the primary runs.
-    async fn switchover(&self) -> Result<Switch, Error> {
+    async fn switchover(&self) -> Result<Cut, Error> {
         let (old, new) = self.pair().await?;
         let (cut, promoter) = self.prepare(old, new).await?;
         let cut = self.promote(promoter, cut).await?;
@@ -199,11 +178,11 @@ impl Stage<'_> {
 
     /// A promoter's session on the standby is open before anything happens, as a promoter's is.
     async fn prepare(&self, old: Server, new: Server) -> Result<(Cut, Console), Error> {
-        let primary = self.console(&old, "postgres").await?;
+        let primary = self.console(&old).await?;
         let timeline = primary
             .ask("SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int")
             .await?;
-        let promoter = self.console(&new, "postgres").await?;
+        let promoter = self.console(&new).await?;
         let unknown = HostTime(0);
         let cut = Cut {
             began: unknown,
@@ -218,7 +197,7 @@ impl Stage<'_> {
 
     async fn promote(&self, promoter: Console, cut: Cut) -> Result<Cut, Error> {
         let asked = HostTime::now();
-        self.history.did(format!("pg_promote() on {}", cut.new.pod));
+        self.recorder.promotion(&cut.new.pod);
         promoter.ask("SELECT pg_promote(wait => false)").await?;
         // The question itself takes most of a millisecond, which is pause enough.
         let seen = async {
@@ -229,7 +208,6 @@ impl Stage<'_> {
             Ok(seen) => seen?,
             Err(_elapsed) => return Err(Error::Environment(gone(&format!("the promotion of {}", cut.new.pod)))),
         };
-        self.history.did(format!("{} is not in recovery any more", cut.new.pod));
         Ok(Cut {
             asked,
             promoted: seen,
@@ -237,41 +215,45 @@ impl Stage<'_> {
         })
     }
 
-    async fn switched(&self, what: &str, cut: Cut) -> Result<Switch, Error> {
-        self.until(what, SWITCH_LIMIT, |history| {
-            let switch = Switch::of(cut.clone(), history);
-            let missing = switch.missing();
+    async fn switched(&self, what: &str, cut: Cut) -> Result<Cut, Error> {
+        self.until(what, SWITCH_LIMIT, |events| {
+            let missing = Switch::of(cut.clone(), events).missing();
             if missing.is_empty() {
-                Ok(switch)
+                Ok(())
             } else {
                 Err(missing.join(", "))
             }
         })
-        .await
+        .await?;
+        Ok(cut)
     }
 
     /// The leader's pod is deleted; then a label is taken off by hand, for the next leader to put back.
     async fn succession(&self) -> Result<Succession, Error> {
-        let holder = |history: &[Entry]| World::after(history).leader.ok_or_else(|| "nobody leads".to_owned());
+        let holder = |events: &[Event]| leader(events).ok_or_else(|| "nobody leads".to_owned());
         let old = self.until("a leader", SUCCESSION_LIMIT, holder).await?;
         let pod = old.rsplit_once('_').map_or(old.as_str(), |(pod, _)| pod).to_owned();
         let pods: Api<Pod> = Api::namespaced(self.ground.client(), SYSTEM);
         let deleted = HostTime::now();
+        let target = Target::new(Part::Controller, pod.as_str());
+        self.recorder.fault("delete", target.clone(), Phase::Injected);
         #[expect(
             clippy::disallowed_methods,
             reason = "a controller's pod, not one of the controller's objects"
         )]
         let asked = pods.delete(&pod, &DeleteParams::default()).await;
         asked.map_err(cluster::Error::api(format!("delete pod {pod}")))?;
-        self.history.did(format!("the leader's pod {pod} deleted"));
+        self.recorder.fault("delete", target, Phase::Healed);
         let (led, new) = self
-            .until("the next leader", SUCCESSION_LIMIT, |history| {
-                let mut since = history.iter().filter(|entry| entry.at >= deleted);
-                let next = since.find_map(|entry| match &entry.what {
-                    Happening::Leader { holder: Some(holder) } if *holder != old => Some((entry.at, holder.clone())),
+            .until("the next leader", SUCCESSION_LIMIT, |events| {
+                let mut since = events.iter().filter(|event| event.at >= deleted);
+                let next = since.find_map(|event| match &event.what {
+                    Happening::Lease {
+                        holder: Some(holder), ..
+                    } if *holder != old => Some((event.at, holder.clone())),
                     _ => None,
                 });
-                next.ok_or_else(|| format!("the Lease names {:?}", World::after(history).leader))
+                next.ok_or_else(|| format!("the Lease names {:?}", leader(events)))
             })
             .await?;
         let (_, replica) = self.pair().await?;
@@ -294,11 +276,13 @@ impl Stage<'_> {
             Err(skipped) => return Ok(Err(skipped)),
         };
         let stopped = HostTime::now();
+        let target = Target::new(Part::ApiServer, API_SERVER);
+        self.recorder.fault("freeze", target.clone(), Phase::Injected);
         fault::freeze_component(cluster, API_SERVER)?;
-        self.history.did(format!("{API_SERVER} frozen"));
-        pause(API_SERVER_AWAY).await;
+        pass(API_SERVER_AWAY).await;
         fault::thaw_component(cluster, API_SERVER)?;
-        self.history.did(format!("{API_SERVER} goes on"));
+        self.recorder.fault("freeze", target, Phase::Healed);
+        self.recorder.note(format!("{API_SERVER} goes on"));
         let back = HostTime::now();
         let (_, replica) = self.pair().await?;
         let (unlabelled, repaired) = self.repaired(&replica).await?;
@@ -319,22 +303,25 @@ impl Stage<'_> {
         #[expect(clippy::disallowed_methods, reason = "plays the person who edits by hand")]
         let asked = pods.patch(&replica.pod, &PatchParams::default(), &patch).await;
         asked.map_err(cluster::Error::api(format!("patch pod {}", replica.pod)))?;
-        self.history
-            .did(format!("label {ROLE} of {} taken off by hand", replica.pod));
+        self.recorder
+            .note(format!("label {ROLE} of {} taken off by hand", replica.pod));
         let repaired = self
-            .until("the label to be repaired", SUCCESSION_LIMIT, |history| {
-                let since = || history.iter().filter(|entry| entry.at >= unlabelled);
-                let put_back = since().find(|entry| {
-                    matches!(&entry.what, Happening::Role { pod, role } if *pod == replica.pod && role.as_deref() == Some(REPLICA))
+            .until("the label to be repaired", SUCCESSION_LIMIT, |events| {
+                let mut since = events.iter().filter(|event| event.at >= unlabelled);
+                // A change of something else may be heard of before the edit is.
+                since
+                    .find(|event| matches!(&event.what, Happening::Pod(pod) if pod.pod == replica.pod && pod.role.is_none()))
+                    .ok_or("the edit has not been heard of")?;
+                let put_back = since.find(|event| {
+                    matches!(&event.what, Happening::Pod(pod) if pod.pod == replica.pod && pod.role.as_deref() == Some(REPLICA))
                 });
-                let world = World::after(history);
-                let reads = world.endpoints.get(&ServiceOf::Reads);
+                let reads = endpoints(events, ServiceOf::Reads);
                 match put_back {
-                    None => Err(format!("the labels are {:?}", world.roles)),
-                    Some(_) if !reads.is_some_and(|addresses| addresses.contains(&replica.address)) => {
+                    None => Err(format!("the labels are {:?}", roles(events))),
+                    Some(_) if !reads.contains(&replica.address) => {
                         Err(format!("the read Service's EndpointSlices hold {reads:?}"))
                     }
-                    Some(entry) => Ok(entry.at),
+                    Some(event) => Ok(event.at),
                 }
             })
             .await?;
@@ -363,12 +350,10 @@ impl Stage<'_> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "plays a promoter who takes his time, and a fault that lasts; nothing is awaited"
-)]
-async fn pause(span: Duration) {
-    tokio::time::sleep(span).await;
+/// The role labels that there are, for a person.
+fn roles(events: &[Event]) -> Vec<(&str, Option<&str>)> {
+    let pods = pods(events).into_values();
+    pods.map(|pod| (pod.pod.as_str(), pod.role.as_deref())).collect()
 }
 
 fn gone(what: &str) -> cluster::Error {

@@ -1,28 +1,19 @@
-//! What is made of a run: the checks that decide, and the figures that are told. Pure.
+//! What is made of a run: the judge's findings and the demo's own, which decide, and the figures that are told. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::switch::{Switch, failures};
 use crate::ground::Skipped;
 use crate::host_time::HostTime;
-use crate::timeline::{self, Cause, Entry, Happening, Loss, Switch};
-use crate::workload::{Kind, SessionKind};
-
-/// One thing that had to hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What.
-    pub what: String,
-    /// Whether it held.
-    pub held: bool,
-    /// What was seen.
-    pub seen: String,
-}
+use crate::judge::Judged;
+use crate::oracle::{Breach, Cause, Facts, Finding, Loss};
+use crate::workload::{Kind, Outcome, SessionKind};
 
 /// Everything a run showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Verdict {
-    /// The checks; all have to hold.
-    pub checks: Vec<Check>,
+    /// The history, and what was found in it; every finding has to hold.
+    pub judged: Judged,
     /// What is told besides, line by line.
     pub figures: Vec<String>,
 }
@@ -51,35 +42,33 @@ pub(super) struct Absence {
 
 impl Absence {
     /// Labels that changed since the API server went away, other than by hand.
-    fn changed_labels(&self, history: &[Entry]) -> usize {
-        let during = history
-            .iter()
-            .filter(|entry| (self.stopped..=self.repaired).contains(&entry.at));
-        let by_hand = |at: HostTime, pod: &str| pod == self.edited && at >= self.unlabelled;
-        let changed = during.filter(|entry| match &entry.what {
-            Happening::Role { pod, .. } | Happening::PodGone { pod } => !by_hand(entry.at, pod),
-            Happening::Did(_) | Happening::Endpoints { .. } | Happening::Leader { .. } | Happening::Client { .. } => {
-                false
-            }
-        });
-        changed.count()
+    fn changed_labels(&self, facts: &Facts<'_>) -> Vec<Breach> {
+        let mut breaches = Vec::new();
+        for pod in facts.pods.values() {
+            let by_hand = |at: HostTime| pod.name == self.edited && at >= self.unlabelled;
+            let during = |at: HostTime| (self.stopped..=self.repaired).contains(&at);
+            let changes = pod.role.changes().filter(|(at, _, _)| during(*at) && !by_hand(*at));
+            breaches.extend(changes.map(|(at, _, since)| Breach {
+                at,
+                seen: format!("{} was labelled {}", pod.name, since.unwrap_or("nothing")),
+            }));
+        }
+        breaches
     }
 
     /// New connections through the write Service that were served meanwhile, and those that were not.
-    fn writes(&self, history: &[Entry]) -> (usize, usize) {
-        let during = timeline::lines(history, Kind::Write)
+    fn writes(&self, facts: &Facts<'_>) -> (usize, usize) {
+        let during = facts
+            .lines(Kind::Write)
             .filter(|line| line.session == SessionKind::Fresh && line.began >= self.stopped && line.at <= self.back);
         let (served, failed): (Vec<_>, Vec<_>) = during.partition(|line| line.outcome.by().is_some());
         (served.len(), failed.len())
     }
 }
 
-/// A whole run.
+/// What was done in a run, beside its history.
 #[derive(Debug)]
-pub(super) struct Run<'a> {
-    pub(super) history: &'a [Entry],
-    /// False when the history ran over and something may be missing from it.
-    pub(super) complete: bool,
+pub(super) struct Run {
     pub(super) failover: Switch,
     pub(super) succession: Succession,
     pub(super) switchover: Switch,
@@ -88,64 +77,66 @@ pub(super) struct Run<'a> {
     pub(super) absence: Result<Absence, Skipped>,
     /// Whether the clients' stamps had to be translated from other clocks.
     pub(super) is_translated: bool,
-    /// The rows that the last primary has.
-    pub(super) present: BTreeSet<u64>,
 }
 
 impl Verdict {
-    /// Whether every check held.
-    pub fn passed(&self) -> bool {
-        self.checks.iter().all(|check| check.held)
+    /// Adds the demo's own findings to the judge's.
+    pub(super) fn of(run: &Run, mut judged: Judged) -> Self {
+        let facts = Facts::of(&judged.history);
+        let figures = figures(run, &facts, &judged.verdict.losses);
+        let own = [switches(run, &facts), controllers(run, &facts), absence(run, &facts)].concat();
+        judged.verdict.findings.splice(0..0, own);
+        Self { judged, figures }
     }
 
-    /// The verdict as a person reads it.
+    /// Whether everything held.
+    pub fn passed(&self) -> bool {
+        self.judged.verdict.passed()
+    }
+
+    /// The verdict as a person reads it: the last line is PASS or FAIL.
     pub fn lines(&self) -> Vec<String> {
-        let checks = self.checks.iter().map(|check| {
-            let word = if check.held { "ok  " } else { "FAIL" };
-            format!("{word}  {}: {}", check.what, check.seen)
+        let findings = self.judged.verdict.findings.iter().flat_map(|finding| {
+            let held = finding.breaches.is_empty();
+            let word = if held { "ok  " } else { "FAIL" };
+            let breaches = finding.breaches.iter().take(BREACHES_TOLD);
+            let breaches = breaches.map(|breach| format!("        {}", breach.seen));
+            std::iter::once(format!("{word}  {}: {}", finding.text, finding.seen)).chain(breaches)
         });
         let last = if self.passed() { "PASS" } else { "FAIL" };
         let figures = self.figures.iter().cloned();
-        figures.chain(checks).chain([last.to_owned()]).collect()
+        figures.chain(findings).chain([last.to_owned()]).collect()
     }
 }
 
-/// Judges a run.
-pub(super) fn judge(run: &Run<'_>) -> Verdict {
-    let switches = [run.failover.clone(), run.switchover.clone()];
-    let acknowledged = timeline::acknowledged(run.history);
-    let lost = timeline::losses(&acknowledged, &run.present, &switches);
-    Verdict {
-        checks: [
-            switches_checked(run),
-            controllers_checked(run),
-            absence_checked(run),
-            always_checked(run, acknowledged.len(), &lost),
-        ]
-        .concat(),
-        figures: figures(run, acknowledged.len(), &lost),
-    }
-}
+/// More breaches of one rule than these are in the report.
+const BREACHES_TOLD: usize = 5;
 
-fn switches_checked(run: &Run<'_>) -> Vec<Check> {
+fn switches(run: &Run, facts: &Facts<'_>) -> Vec<Finding> {
     vec![
-        complete("the primary was killed: both Services switched over", &run.failover),
         complete(
+            "failover-complete",
+            "the primary was killed: both Services switched over",
+            &run.failover,
+            facts,
+        ),
+        complete(
+            "switchover-complete",
             "a promotion while the old primary ran: both Services switched over",
             &run.switchover,
+            facts,
         ),
-        check(
+        finding(
+            "no-pod-event",
             "that promotion came with no pod event",
-            run.pod_events == 0,
             format!("{} containers restarted or pods replaced", run.pod_events),
+            run.pod_events == 0,
+            facts,
         ),
     ]
 }
 
-/// A new connection may be given up after a second because the host is busy: one in so many.
-const SERVED_PER_FAILURE_MIN: usize = 50;
-
-fn controllers_checked(run: &Run<'_>) -> Vec<Check> {
+fn controllers(run: &Run, facts: &Facts<'_>) -> Vec<Finding> {
     let Succession {
         deleted,
         old,
@@ -155,72 +146,55 @@ fn controllers_checked(run: &Run<'_>) -> Vec<Check> {
         repaired,
     } = &run.succession;
     vec![
-        check(
+        finding(
+            "leader-moves",
             "the leader's pod was deleted: another replica leads",
-            old != new,
             format!("{new}, after {} ms", led.millis_since(*deleted)),
+            old != new,
+            facts,
         ),
-        check(
+        finding(
+            "label-repaired",
             "a label was taken off by hand: the new leader put it back",
-            repaired >= unlabelled,
             format!("after {} ms", repaired.millis_since(*unlabelled)),
+            repaired >= unlabelled,
+            facts,
         ),
     ]
 }
 
-fn absence_checked(run: &Run<'_>) -> Vec<Check> {
+/// A new connection may be given up after a second because the host is busy: one in so many.
+const SERVED_PER_FAILURE_MIN: usize = 50;
+
+fn absence(run: &Run, facts: &Facts<'_>) -> Vec<Finding> {
     let Ok(absence) = &run.absence else {
         return Vec::new();
     };
-    let changed = absence.changed_labels(run.history);
-    let (served, failed) = absence.writes(run.history);
+    let changed = absence.changed_labels(facts);
+    let (served, failed) = absence.writes(facts);
     vec![
-        check(
-            "the API server was away: no label changed",
-            changed == 0,
-            format!(
-                "{changed} changed in {} ms; a label taken off afterwards was put back after {} ms",
+        Finding {
+            rule: "no-role-changes-without-the-api-server",
+            text: "the API server was away: no label changed",
+            seen: format!(
+                "{} changed in {} ms; a label taken off afterwards was put back after {} ms",
+                changed.len(),
                 absence.back.millis_since(absence.stopped),
                 absence.repaired.millis_since(absence.unlabelled)
             ),
-        ),
-        check(
+            breaches: changed,
+        },
+        finding(
+            "writes-without-the-api-server",
             "and the write Service went on",
-            served > 0 && failed * SERVED_PER_FAILURE_MIN <= served,
             format!("{served} new connections served, {failed} not"),
+            served > 0 && failed * SERVED_PER_FAILURE_MIN <= served,
+            facts,
         ),
     ]
 }
 
-fn always_checked(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<Check> {
-    let routing = count(lost, Cause::Routing);
-    let primaries = timeline::most_primaries(run.history);
-    let endpoints = timeline::most_write_endpoints(run.history);
-    vec![
-        check(
-            "never two pods labelled primary",
-            primaries <= 1,
-            format!("at most {primaries} at once, of all that the watch saw"),
-        ),
-        check(
-            "never two addresses in the write Service's EndpointSlices",
-            endpoints <= 1,
-            format!("at most {endpoints} at once"),
-        ),
-        check(
-            "acknowledged writes lost by routing",
-            routing == 0 && acknowledged > 0,
-            format!("{routing} of {acknowledged}"),
-        ),
-        check(
-            "everything was recorded",
-            run.complete,
-            format!("{} entries", run.history.len()),
-        ),
-    ]
-}
-
-fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
+fn figures(run: &Run, facts: &Facts<'_>, losses: &[Loss]) -> Vec<String> {
     let clocks = if run.is_translated {
         "labels and EndpointSlices are stamped when this program's watch heard of them, writes and reads by the clients in their pods, \
          translated to this host's clock: some milliseconds late"
@@ -231,49 +205,36 @@ fn figures(run: &Run<'_>, acknowledged: usize, lost: &[Loss]) -> Vec<String> {
     let mut told = vec![clocks.to_owned()];
     told.extend(steps("killed", &run.failover));
     told.extend(steps("promotion asked for, the old primary running", &run.switchover));
-    told.push(format!("acknowledged writes: {acknowledged}; of these lost"));
-    let span = span_of_failover(run, lost);
-    let causes = [
-        (
-            Cause::Failover,
-            "with the killed primary, which had not sent them yet: asynchronous replication",
-        ),
-        (
-            Cause::Promotion,
-            "with the beaten primary, which ran on while the standby was being promoted and received nothing any more",
-        ),
-        (Cause::Exposure, "with the beaten primary, before kube-proxy followed"),
-        (
-            Cause::OpenSession,
-            "with the beaten primary, over a session opened before",
-        ),
-        (Cause::Routing, "by routing"),
-    ];
-    for (cause, what) in causes {
+    let written = facts.lines(Kind::Write);
+    let acknowledged = written.filter(|line| matches!(line.outcome, Outcome::Written { .. }));
+    told.push(format!("acknowledged writes: {}; of these lost", acknowledged.count()));
+    let span = span_of_failover(run, losses);
+    for cause in Cause::ALL {
+        let count = losses.iter().filter(|loss| loss.cause == cause).count();
         let span = if cause == Cause::Failover { span.as_str() } else { "" };
-        told.push(format!("{:>8}      {what}{span}", count(lost, cause)));
+        told.push(format!("{count:>8}      {}{span}", cause.words()));
     }
     told.push(format!(
         "exposure, from the promotion to the beaten primary's last acknowledged write: {} ms",
         run.switchover.exposure_millis()
     ));
-    for kind in [Kind::Write, Kind::Read] {
-        told.push(format!(
-            "failed attempts to {}:",
-            if kind == Kind::Write { "write" } else { "read" }
-        ));
-        told.extend(most_frequent(timeline::failures(run.history, kind)));
+    for (kind, verb) in [(Kind::Write, "write"), (Kind::Read, "read")] {
+        told.push(format!("failed attempts to {verb}:"));
+        told.extend(most_frequent(failures(&facts.history.events, kind)));
     }
     told.extend(run.absence.as_ref().err().map(Skipped::to_string));
     told
 }
 
 /// When the writes that the killed primary took along had been acknowledged, seen from the kill.
-fn span_of_failover(run: &Run<'_>, lost: &[Loss]) -> String {
-    let gone = lost.iter().filter(|loss| loss.cause == Cause::Failover);
+fn span_of_failover(run: &Run, losses: &[Loss]) -> String {
+    let ended = run.failover.cut.promoted;
+    let gone = losses
+        .iter()
+        .filter(|loss| loss.cause == Cause::Failover && loss.at <= ended);
     let millis: Vec<i64> = gone.map(|loss| loss.at.millis_since(run.failover.cut.began)).collect();
     match (millis.iter().min(), millis.iter().max()) {
-        (Some(from), Some(to)) => format!(" (acknowledged {from} to {to} ms after the kill)"),
+        (Some(from), Some(to)) => format!("; of the killed primary's, acknowledged {from} to {to} ms after the kill"),
         _ => String::new(),
     }
 }
@@ -305,11 +266,7 @@ fn most_frequent(failures: BTreeMap<String, usize>) -> Vec<String> {
         .collect()
 }
 
-fn count(lost: &[Loss], cause: Cause) -> usize {
-    lost.iter().filter(|loss| loss.cause == cause).count()
-}
-
-fn complete(what: &str, switch: &Switch) -> Check {
+fn complete(rule: &'static str, text: &'static str, switch: &Switch, facts: &Facts<'_>) -> Finding {
     let missing = switch.missing();
     let seen = match switch.first_write {
         Some(at) if missing.is_empty() => {
@@ -320,13 +277,18 @@ fn complete(what: &str, switch: &Switch) -> Check {
         }
         _ => missing.join(", "),
     };
-    check(what, missing.is_empty(), seen)
+    finding(rule, text, seen, missing.is_empty(), facts)
 }
 
-fn check(what: &str, held: bool, seen: String) -> Check {
-    Check {
-        what: what.to_owned(),
-        held,
+fn finding(rule: &'static str, text: &'static str, seen: String, held: bool, facts: &Facts<'_>) -> Finding {
+    let breach = (!held).then(|| Breach {
+        at: facts.end,
+        seen: seen.clone(),
+    });
+    Finding {
+        rule,
+        text,
         seen,
+        breaches: breach.into_iter().collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! What can happen in a run.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -256,6 +257,17 @@ pub enum State {
     },
     /// It does not answer.
     Silent,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Writable { timeline, .. } => write!(f, "takes writes, timeline {timeline}"),
+            Self::InRecovery { timeline, .. } => write!(f, "in recovery, timeline {timeline}"),
+            Self::Down { why } => write!(f, "down: {why}"),
+            Self::Silent => f.write_str("silent"),
+        }
+    }
 }
 
 /// The rows of the clients' table that a server holds.

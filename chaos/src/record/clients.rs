@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, LogParams, PostParams};
+use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -19,6 +19,9 @@ use crate::workload::{Kind, Line};
 
 /// The Services' port.
 const PORT: &str = "6432";
+
+/// Every client's pod has it.
+const LABEL: &str = "app=chaos-client";
 
 /// A pod whose image is on the node starts within two seconds; a busy host was seen to take ten times that.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -93,6 +96,16 @@ pub(super) async fn remove(client: &Client, name: &str) {
     let deleted = pods.delete(name, &DeleteParams::default()).await;
     if let Err(error) = deleted {
         tracing::debug!(%error, name, "client's pod not deleted");
+    }
+}
+
+/// Ends every client, also those of a recording that did not come to its end.
+pub async fn remove_all(client: &Client) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let clients = ListParams::default().labels(LABEL);
+    let deleted = pods.delete_collection(&DeleteParams::default(), &clients).await;
+    if let Err(error) = deleted {
+        tracing::debug!(%error, "clients' pods not deleted");
     }
 }
 

@@ -8,11 +8,11 @@ use kube::{Api, Client};
 use shared::route::PostgresRoute;
 
 use crate::cluster::{self, Error};
+use crate::console::Server;
 use crate::console::{Console, Keys, servers};
 use crate::ground::Ground;
 use crate::history::Rows;
 use crate::install::{NAMESPACE, PRIMARY, ROLE, ROUTE};
-use crate::timeline::Server;
 use crate::wait::wait_for;
 
 /// The database of the clients.

@@ -25,7 +25,7 @@ pub(super) fn lanes(facts: &Facts<'_>, from: HostTime, to: HostTime) -> Vec<Lane
     for pod in pods {
         let end = pod.gone.unwrap_or(facts.end);
         let states = pod.state.spans(facts.end).map(|span| {
-            let (class, text) = standing(span.value);
+            let (class, text) = (class(span.value), span.value.to_string());
             bar(span.from, span.to.min(end).max(span.from), class, text)
         });
         lanes.push(lane(pod.name, true, states.collect()));
@@ -79,12 +79,13 @@ fn faults(facts: &Facts<'_>) -> Vec<Lane> {
     lanes
 }
 
-fn standing(state: &State) -> (&'static str, String) {
+/// How what a server says is coloured.
+fn class(state: &State) -> &'static str {
     match state {
-        State::Writable { timeline, .. } => ("primary", format!("takes writes, timeline {timeline}")),
-        State::InRecovery { timeline, .. } => ("replica", format!("in recovery, timeline {timeline}")),
-        State::Down { why } => ("down", format!("down: {why}")),
-        State::Silent => ("silent", "silent".to_owned()),
+        State::Writable { .. } => "primary",
+        State::InRecovery { .. } => "replica",
+        State::Down { .. } => "down",
+        State::Silent => "silent",
     }
 }
 

@@ -1,13 +1,13 @@
 //! What a scenario expects besides the judge's general rules: pure, over what was recorded of one round.
 
 use super::act::Who;
-use super::sight::pod_of;
 use super::wait::{Roles, late_requests, succeeded};
 use crate::fault::deployment_of;
 use crate::history::{AuditedWrite, Event, Happening, Rows};
 use crate::host_time::HostTime;
 use crate::install::PRIMARY;
 use crate::oracle::{Breach, Finding};
+use crate::record::sight::pod_of;
 use crate::workload::Outcome;
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ impl<'a> Runner<'a> {
         let mut stage = Stage::set(self.ground, self.cluster, keys, recorder, tell).await?;
         stage.play(acts).await?;
         stage.until_right(settle_within).await?;
-        super::stage::pass(STEADY).await;
+        crate::wait::pass(STEADY).await;
         Ok(Played {
             roles: stage.roles,
             ended: HostTime::now(),

@@ -7,11 +7,11 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 
 use super::act::{Act, Await, Fault, Who};
-use super::sight::{pod_of, pods, state};
 use super::sockets::Unsent;
 use super::strike;
 use super::wait::{Roles, look};
 use crate::cluster::{self, Cluster, Error};
+use crate::console::Server;
 use crate::console::{Console, Keys};
 use crate::fault::{self, Faults, PodRef, deployment_of};
 use crate::ground::Ground;
@@ -19,8 +19,8 @@ use crate::history::{Event, Phase, PodSeen, State, Target};
 use crate::host_time::HostTime;
 use crate::install::{CONTROLLER, NAMESPACE, PRIMARY, REPLICA, SYSTEM};
 use crate::record::Recorder;
-use crate::timeline::Server;
-use crate::wait::{PACE, TimedOut, wait_for};
+use crate::record::sight::{pod_of, pods, state};
+use crate::wait::{PACE, TimedOut, pass, wait_for};
 
 /// Names move within two seconds and a Lease runs out within five; a server is back within ten. Two busy cores take several times that. A
 /// wait that must come to its end is given up after this.
@@ -345,12 +345,4 @@ async fn holder(client: &kube::Client) -> Result<String, Failure> {
         }
     });
     Ok(held.await?)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a fault that lasts, and a promoter who takes his time; nothing is awaited"
-)]
-pub(super) async fn pass(span: Duration) {
-    tokio::time::sleep(span).await;
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::act::{Fault, Peer, Who};
 use super::stage::{Failure, Stage};
 use crate::cluster::{Cluster, Error};
+use crate::console::Server;
 use crate::fault::{
     PodRef, clock, component, cpu, delay, kill_controller, kill_postmaster, network, node, object, server,
 };
 use crate::fault::{terminate, volume};
 use crate::history::Target;
 use crate::install::{CONTROLLER, NAMESPACE, SYSTEM};
-use crate::timeline::Server;
 use crate::wait::wait_for;
 
 /// The password that the probe's role gets: it is no secret, the cluster is thrown away.

@@ -1,10 +1,10 @@
 //! Whether what a scenario waits for has come about: pure, over what the recorder has heard.
 
 use super::act::{Await, Who};
-use super::sight::{endpoints, leader, pod_of, pods, state};
 use crate::history::{AuditedWrite, Event, Happening, PodSeen, ServiceOf, State};
 use crate::host_time::HostTime;
 use crate::install::{PRIMARY, REPLICA};
+use crate::record::sight::{endpoints, leader, pod_of, pods, state};
 
 /// The label of a server that takes writes and is not the chosen one.
 const ORPHAN: &str = "orphan";

@@ -14,15 +14,16 @@ use shared::ledger::PostgresLedger;
 
 use super::{Sabotage, Textbook, TextbookArgs};
 use crate::cluster;
+use crate::console::Server;
 use crate::console::{POSTGRES_PORT, servers};
 use crate::ground::{Ground, Images};
 use crate::history::{Event, Happening, Part, Phase, Target};
 use crate::host_time::HostTime;
 use crate::install::{self, Installation, NAMESPACE, PRIMARY, ROUTE};
 use crate::oracle::{self, Verdict};
-use crate::record::{Options, Recorder, pods};
+use crate::record::sight::pods;
+use crate::record::{Options, Recorder};
 use crate::report;
-use crate::timeline::Server;
 use crate::wait::wait_for;
 
 /// A lie lasts this long before it is judged: the longest bound of the rules is silentAfter and a second.
@@ -181,7 +182,7 @@ async fn fail_over(textbook: &Textbook<'_>, recorder: &Recorder<'_>) -> Result<(
     let role = |pod: &str| {
         recorder
             .journal()
-            .read(|events| pods(events).remove(pod).and_then(|seen| seen.role))
+            .read(|events| pods(events).get(pod).and_then(|seen| seen.role.clone()))
     };
     let (mut old, mut standby): (Option<(Server, String)>, Option<Server>) = (None, None);
     for (server, pod) in found {

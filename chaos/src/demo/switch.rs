@@ -1,137 +1,64 @@
-//! What happened, and when: the history of a run, and what is read out of it. Pure: no clock, no cluster.
+//! A change of the primary, step by step, as the history tells it. Pure: no clock, no cluster.
 //!
-//! ```text
-//! watches (labels, EndpointSlices, Lease) ─┐
-//! client pods' lines ──────────────────────┴─> Vec<Entry> ──> Switch, losses, most_primaries
-//! ```
-//!
-//! Labels, slices and the Lease are stamped when the watcher heard of them, clients' answers by the clients: all by the one host clock.
+//! Labels, slices and the Lease are stamped when the recorder heard of them, clients' answers by the clients: all by the one host clock.
 
-mod losses;
 #[cfg(test)]
 mod tests;
-mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-pub use losses::{Acknowledged, Cause, Loss, acknowledged, losses};
-pub use world::World;
-
+use crate::console::Server;
+use crate::history::{Event, Happening, ServiceOf};
 use crate::host_time::HostTime;
 use crate::install::{PRIMARY, REPLICA};
-use crate::workload::{self, Answerer, Line, Outcome, SessionKind};
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// When it was heard of; a client's line has its own stamp too, which counts.
-    pub at: HostTime,
-    /// What.
-    pub what: Happening,
-}
-
-/// What can happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
-    /// Somebody outside did something: a fault, a promotion, a hand edit.
-    Did(String),
-    /// A pod's role label is this now, or is gone.
-    Role {
-        /// The pod.
-        pod: String,
-        /// The label's value.
-        role: Option<String>,
-    },
-    /// A pod does not exist any more.
-    PodGone {
-        /// The pod.
-        pod: String,
-    },
-    /// A Service's slices hold these ready addresses now.
-    Endpoints {
-        /// Which of the two Services.
-        name: ServiceOf,
-        /// The addresses.
-        addresses: BTreeSet<String>,
-    },
-    /// The Lease names this holder now, or nobody.
-    Leader {
-        /// The holder.
-        holder: Option<String>,
-    },
-    /// A client said something.
-    Client {
-        /// Which client.
-        kind: workload::Kind,
-        /// What it said.
-        line: Line,
-    },
-}
-
-/// One of the two names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ServiceOf {
-    /// The name for writes.
-    Writes,
-    /// The name for reads.
-    Reads,
-}
-
-/// A server of the route, as it is called and as clients see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// Its pod.
-    pub pod: String,
-    /// Its pod's address.
-    pub address: String,
-}
+use crate::workload::{Answerer, Kind, Line, Outcome, SessionKind};
 
 /// A change of the primary that was brought about: what is known of it without looking at the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
+pub(super) struct Cut {
     /// When it began: the old primary was killed, or the other was asked to promote itself.
-    pub began: HostTime,
+    pub(super) began: HostTime,
     /// When the promotion was asked for.
-    pub asked: HostTime,
+    pub(super) asked: HostTime,
     /// When the promoted server first said that it is not in recovery.
-    pub promoted: HostTime,
+    pub(super) promoted: HostTime,
     /// The primary before.
-    pub old: Server,
+    pub(super) old: Server,
     /// The primary after.
-    pub new: Server,
+    pub(super) new: Server,
     /// The timeline that ended.
-    pub old_timeline: u32,
+    pub(super) old_timeline: u32,
 }
 
 /// How a change of the primary went. `None`: it has not happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Switch {
+pub(super) struct Switch {
     /// What was brought about.
-    pub cut: Cut,
+    pub(super) cut: Cut,
     /// The old primary's label was taken.
-    pub withdrawn: Option<HostTime>,
+    pub(super) withdrawn: Option<HostTime>,
     /// The old primary was gone from the write Service's slices.
-    pub removed: Option<HostTime>,
+    pub(super) removed: Option<HostTime>,
     /// The new primary had the label.
-    pub granted: Option<HostTime>,
+    pub(super) granted: Option<HostTime>,
     /// The new primary was in the write Service's slices.
-    pub listed: Option<HostTime>,
+    pub(super) listed: Option<HostTime>,
     /// A new connection through the write Service's name had a write acknowledged by the new primary.
-    pub first_write: Option<HostTime>,
+    pub(super) first_write: Option<HostTime>,
     /// The old primary was labelled replica.
-    pub rejoined: Option<HostTime>,
+    pub(super) rejoined: Option<HostTime>,
     /// A new connection through the read Service's name was answered by the old primary, now a standby.
-    pub first_read: Option<HostTime>,
+    pub(super) first_read: Option<HostTime>,
     /// The last write that the old primary acknowledged, where that was after the promotion.
-    pub last_stale_write: Option<HostTime>,
+    pub(super) last_stale_write: Option<HostTime>,
 }
 
 impl Switch {
     /// Reads out of the history what became of a change.
-    pub fn of(cut: Cut, history: &[Entry]) -> Self {
+    pub(super) fn of(cut: Cut, events: &[Event]) -> Self {
         let first = |matches: &dyn Fn(&Happening) -> bool| {
-            let mut since = history.iter().filter(|entry| entry.at >= cut.began);
-            since.find(|entry| matches(&entry.what)).map(|entry| entry.at)
+            let mut since = events.iter().filter(|event| event.at >= cut.began);
+            since.find(|event| matches(&event.what)).map(|event| event.at)
         };
         let labelled =
             |server: &Server, wanted: &str| first(&|what| is_role(what, &server.pod, |role| role == Some(wanted)));
@@ -140,31 +67,28 @@ impl Switch {
             |line: &&Line| matches!(&line.outcome, Outcome::Written { by, .. } if by.address == cut.new.address);
         let old_reads = |line: &&Line| matches!(&line.outcome, Outcome::Read { by, .. } if by.address == cut.old.address && by.in_recovery);
         let fresh_since = |since: HostTime, kind| {
-            lines(history, kind).filter(move |line| line.session == SessionKind::Fresh && line.began >= since)
+            lines(events, kind).filter(move |line| line.session == SessionKind::Fresh && line.began >= since)
         };
-        let stale = lines(history, workload::Kind::Write)
+        let stale = lines(events, Kind::Write)
             .filter(|line| line.at > cut.promoted && written_by(line).is_some_and(|by| is_old(by, &cut)));
         Self {
             withdrawn: first(&|what| is_role(what, &cut.old.pod, |role| role != Some(PRIMARY))),
             removed: first(&|what| holds(what, ServiceOf::Writes, &cut.old.address) == Some(false)),
             granted: labelled(&cut.new, PRIMARY),
             listed: first(&|what| holds(what, ServiceOf::Writes, &cut.new.address) == Some(true)),
-            first_write: fresh_since(cut.began, workload::Kind::Write)
+            first_write: fresh_since(cut.began, Kind::Write)
                 .find(new_answers)
                 .map(|line| line.at),
             rejoined,
-            first_read: rejoined.and_then(|rejoined| {
-                fresh_since(rejoined, workload::Kind::Read)
-                    .find(old_reads)
-                    .map(|line| line.at)
-            }),
+            first_read: rejoined
+                .and_then(|rejoined| fresh_since(rejoined, Kind::Read).find(old_reads).map(|line| line.at)),
             last_stale_write: stale.map(|line| line.at).max(),
             cut,
         }
     }
 
     /// What has not happened yet, in words. Empty: the change is complete.
-    pub fn missing(&self) -> Vec<&'static str> {
+    pub(super) fn missing(&self) -> Vec<&'static str> {
         let steps = [
             (self.withdrawn, "the old primary keeps its label"),
             (
@@ -194,7 +118,7 @@ impl Switch {
     }
 
     /// The steps with their milliseconds since the change began, in no order.
-    pub fn steps(&self) -> Vec<(&'static str, Option<i64>)> {
+    pub(super) fn steps(&self) -> Vec<(&'static str, Option<i64>)> {
         let since = |at: HostTime| at.millis_since(self.cut.began);
         let asked = (self.cut.asked > self.cut.began).then(|| ("promotion asked for", Some(since(self.cut.asked))));
         let steps = [
@@ -211,46 +135,15 @@ impl Switch {
     }
 
     /// For how long after the promotion the old primary acknowledged writes, in milliseconds. 0: for none.
-    pub fn exposure_millis(&self) -> i64 {
+    pub(super) fn exposure_millis(&self) -> i64 {
         self.last_stale_write.map_or(0, |at| at.millis_since(self.cut.promoted))
     }
 }
 
-/// The greatest number of pods that carried the primary label at once.
-pub fn most_primaries(history: &[Entry]) -> usize {
-    let mut primaries: BTreeSet<&str> = BTreeSet::new();
-    let mut most = 0;
-    for entry in history {
-        match &entry.what {
-            Happening::Role { pod, role } if role.as_deref() == Some(PRIMARY) => {
-                primaries.insert(pod);
-            }
-            Happening::Role { pod, .. } | Happening::PodGone { pod } => {
-                primaries.remove(pod.as_str());
-            }
-            Happening::Did(_) | Happening::Endpoints { .. } | Happening::Leader { .. } | Happening::Client { .. } => {}
-        }
-        most = most.max(primaries.len());
-    }
-    most
-}
-
-/// The greatest number of addresses that the write Service's slices held at once.
-pub fn most_write_endpoints(history: &[Entry]) -> usize {
-    let sizes = history.iter().filter_map(|entry| match &entry.what {
-        Happening::Endpoints {
-            name: ServiceOf::Writes,
-            addresses,
-        } => Some(addresses.len()),
-        _ => None,
-    });
-    sizes.max().unwrap_or(0)
-}
-
 /// How many attempts of each client failed, by what was said.
-pub fn failures(history: &[Entry], kind: workload::Kind) -> BTreeMap<String, usize> {
+pub(super) fn failures(events: &[Event], kind: Kind) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for line in lines(history, kind) {
+    for line in lines(events, kind) {
         if let Outcome::Failed { error } = &line.outcome {
             *counts.entry(error.clone()).or_default() += 1;
         }
@@ -259,21 +152,21 @@ pub fn failures(history: &[Entry], kind: workload::Kind) -> BTreeMap<String, usi
 }
 
 /// The lines of one client.
-pub fn lines(history: &[Entry], wanted: workload::Kind) -> impl Iterator<Item = &Line> {
-    history.iter().filter_map(move |entry| match &entry.what {
-        Happening::Client { kind, line } if *kind == wanted => Some(line),
+pub(super) fn lines(events: &[Event], wanted: Kind) -> impl Iterator<Item = &Line> {
+    events.iter().filter_map(move |event| match &event.what {
+        Happening::Client { kind, line, .. } if *kind == wanted => Some(line),
         _ => None,
     })
 }
 
 fn is_role(what: &Happening, of: &str, wanted: impl Fn(Option<&str>) -> bool) -> bool {
-    matches!(what, Happening::Role { pod, role } if pod == of && wanted(role.as_deref()))
-        || matches!(what, Happening::PodGone { pod } if pod == of && wanted(None))
+    matches!(what, Happening::Pod(seen) if seen.pod == of && wanted(seen.role.as_deref()))
+        || matches!(what, Happening::PodGone { pod, .. } if pod == of && wanted(None))
 }
 
 fn holds(what: &Happening, of: ServiceOf, address: &str) -> Option<bool> {
     match what {
-        Happening::Endpoints { name, addresses } if *name == of => Some(addresses.contains(address)),
+        Happening::Endpoints { service, ready, .. } if *service == of => Some(ready.contains(address)),
         _ => None,
     }
 }

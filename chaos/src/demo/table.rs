@@ -3,56 +3,45 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
+use super::world::World;
+use crate::history::{Event, Happening, Phase, ServiceOf};
 use crate::host_time::HostTime;
-use crate::timeline::{Entry, Happening, ServiceOf, World};
 use crate::workload::{Kind, Outcome};
 
 /// Where the table is shown.
-pub struct Screen {
+pub(super) struct Screen {
     out: Box<dyn Write + Send>,
     /// Redraws in place; otherwise only lines are written.
     is_terminal: bool,
     world: World,
-    began: Option<HostTime>,
+    /// What times are counted from.
+    began: HostTime,
     /// Lines of the table that stand on the terminal now.
     drawn: usize,
 }
 
-impl std::fmt::Debug for Screen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Screen").finish_non_exhaustive()
-    }
-}
-
 impl Screen {
-    /// Standard output.
-    pub fn of_standard_output() -> Self {
+    /// Standard output; times are counted from this moment on.
+    pub(super) fn of_standard_output() -> Self {
         let out = std::io::stdout();
-        let is_terminal = out.is_terminal();
-        Self::new(Box::new(out), is_terminal)
-    }
-
-    /// Anything that can be written to.
-    pub fn new(out: Box<dyn Write + Send>, is_terminal: bool) -> Self {
         Self {
-            out,
-            is_terminal,
+            is_terminal: out.is_terminal(),
+            out: Box::new(out),
             world: World::default(),
-            began: None,
+            began: HostTime::now(),
             drawn: 0,
         }
     }
 
-    /// Shows what has been added to the history since the last time.
-    pub fn show(&mut self, added: &[Entry]) {
+    /// Shows what has been heard since the last time.
+    pub(super) fn show(&mut self, heard: &[Event]) {
         let mut text = String::new();
-        for entry in added {
-            let began = *self.began.get_or_insert(entry.at);
-            if let Some(line) = line_of(&entry.what, &self.world) {
+        for event in heard {
+            if let Some(line) = line_of(&event.what, &self.world) {
                 // Writing to a String cannot fail.
-                writeln!(text, "{:>9} ms  {line}", entry.at.millis_since(began)).ok();
+                writeln!(text, "{:>9} ms  {line}", event.at.millis_since(self.began)).ok();
             }
-            self.world.take(&entry.what);
+            self.world.take(event);
         }
         if self.is_terminal {
             // Up to the first line of the table, and away with it.
@@ -71,22 +60,31 @@ impl Screen {
     }
 }
 
-/// What is worth a line of its own: everything but clients' answers that are like the one before.
+/// What is worth a line of its own: what was done, and whatever is not as it was before.
 fn line_of(what: &Happening, before: &World) -> Option<String> {
     match what {
-        Happening::Did(what) => Some(format!("* {what}")),
-        Happening::Role { pod, role } => Some(format!("label       {pod}: {}", word(role.as_deref()))),
-        Happening::PodGone { pod } => Some(format!("pod gone    {pod}")),
-        Happening::Endpoints { name, addresses } => {
-            let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-            Some(format!(
-                "endpoints   {}: {}",
-                of(*name),
-                word(Some(&addresses.join(" ")))
-            ))
+        Happening::Note { text } => Some(format!("* {text}")),
+        Happening::Fault {
+            name,
+            target,
+            phase: Phase::Injected,
+        } => Some(format!("* {name}: {}", target.name)),
+        Happening::Promotion { pod } => Some(format!("* pg_promote() on {pod}")),
+        Happening::Pod(seen) => {
+            let is_new = before.roles.get(&seen.pod) != Some(&seen.role);
+            is_new.then(|| format!("label       {}: {}", seen.pod, word(seen.role.as_deref())))
         }
-        Happening::Leader { holder } => Some(format!("leader      {}", word(holder.as_deref()))),
-        Happening::Client { kind, line } => {
+        Happening::PodGone { pod, .. } => Some(format!("pod gone    {pod}")),
+        Happening::Standing(standing) => Some(format!("server      {}: {}", standing.pod, standing.state)),
+        Happening::Endpoints { service, ready, .. } => {
+            let is_new = before.endpoints.get(service) != Some(ready);
+            let ready: Vec<&str> = ready.iter().map(String::as_str).collect();
+            is_new.then(|| format!("endpoints   {}: {}", of(*service), word(Some(&ready.join(" ")))))
+        }
+        Happening::Lease { holder, .. } => {
+            (before.leader != *holder).then(|| format!("leader      {}", word(holder.as_deref())))
+        }
+        Happening::Client { kind, line, .. } => {
             let by = line.outcome.by().map(|by| (by.address.clone(), by.timeline));
             let tally = before.clients.get(kind).cloned().unwrap_or_default();
             if !tally.is_newer(line) || (by == tally.last && tally.began.is_some()) {
@@ -100,17 +98,25 @@ fn line_of(what: &Happening, before: &World) -> Option<String> {
             };
             Some(format!("{}      {said}", of_client(*kind)))
         }
+        Happening::Fault { .. }
+        | Happening::Ledger { .. }
+        | Happening::Write(_)
+        | Happening::Observed { .. }
+        | Happening::Rows(_)
+        | Happening::Gap { .. }
+        | Happening::End => None,
     }
 }
 
 fn table(world: &World) -> Vec<String> {
     let mut lines = vec![String::new(), format!("  leader   {}", word(world.leader.as_deref()))];
     for (pod, role) in &world.roles {
-        lines.push(format!("  pod      {pod:<28} {}", word(role.as_deref())));
+        let state = world.states.get(pod).map(ToString::to_string).unwrap_or_default();
+        lines.push(format!("  pod      {pod:<28} {:<8} {state}", word(role.as_deref())));
     }
-    for (name, addresses) in &world.endpoints {
-        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        lines.push(format!("  {}   {}", of(*name), word(Some(&addresses.join(" ")))));
+    for (service, ready) in &world.endpoints {
+        let ready: Vec<&str> = ready.iter().map(String::as_str).collect();
+        lines.push(format!("  {}   {}", of(*service), word(Some(&ready.join(" ")))));
     }
     for (kind, tally) in &world.clients {
         let client = of_client(*kind);
@@ -148,9 +154,10 @@ fn word(text: Option<&str>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::PodSeen;
     use crate::workload::{Answerer, Line, SessionKind};
 
-    fn said(at: u64, session: SessionKind, outcome: Outcome) -> Entry {
+    fn said(at: u64, session: SessionKind, outcome: Outcome) -> Event {
         let line = Line {
             n: at,
             at: HostTime(at),
@@ -159,13 +166,27 @@ mod tests {
             session,
             outcome,
         };
-        Entry {
-            at: HostTime(at * 1_000_000),
-            what: Happening::Client {
-                kind: Kind::Write,
-                line,
-            },
-        }
+        heard(Happening::Client {
+            client: "chaos-write".to_owned(),
+            kind: Kind::Write,
+            line,
+        })
+    }
+
+    fn heard(what: Happening) -> Event {
+        Event { at: HostTime(1), what }
+    }
+
+    fn pod(is_ready: bool, role: Option<&str>) -> Event {
+        heard(Happening::Pod(PodSeen {
+            pod: "pg-0".to_owned(),
+            uid: "uid".to_owned(),
+            address: None,
+            node: None,
+            role: role.map(str::to_owned),
+            is_ready,
+            is_terminating: false,
+        }))
     }
 
     fn by(address: &str) -> Outcome {
@@ -178,12 +199,12 @@ mod tests {
         Outcome::Written { id: 1, by }
     }
 
-    fn shown(history: &[Entry]) -> Vec<String> {
+    fn shown(events: &[Event]) -> Vec<String> {
         let mut world = World::default();
         let mut lines = Vec::new();
-        for entry in history {
-            lines.extend(line_of(&entry.what, &world));
-            world.take(&entry.what);
+        for event in events {
+            lines.extend(line_of(&event.what, &world));
+            world.take(event);
         }
         lines
     }
@@ -193,7 +214,7 @@ mod tests {
         let failed = || Outcome::Failed {
             error: "refused".to_owned(),
         };
-        let history = [
+        let events = [
             said(1, SessionKind::Fresh, by("a")),
             said(2, SessionKind::Fresh, by("a")),
             said(3, SessionKind::Kept, failed()),
@@ -201,13 +222,10 @@ mod tests {
             said(5, SessionKind::Fresh, failed()),
             said(6, SessionKind::Fresh, by("b")),
             // It hung, and is heard of late.
-            Entry {
-                at: HostTime(7),
-                ..said(3, SessionKind::Fresh, failed())
-            },
+            said(3, SessionKind::Fresh, failed()),
         ];
         assert_eq!(
-            shown(&history),
+            shown(&events),
             [
                 "writes      answered by a on timeline 1",
                 "writes      refused",
@@ -217,13 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_written_when_a_label_changes_and_not_when_something_else_of_the_pod_does() {
+        let events = [pod(false, None), pod(true, None), pod(true, Some("primary"))];
+        assert_eq!(shown(&events), ["label       pg-0: -", "label       pg-0: primary"]);
+    }
+
+    #[test]
     fn the_table_says_how_things_stand_and_a_dash_where_nothing_is() {
         let mut world = World::default();
-        world.take(&Happening::Role {
-            pod: "pg-0".to_owned(),
-            role: None,
-        });
-        world.take(&said(1, SessionKind::Fresh, by("a")).what);
+        world.take(&pod(true, None));
+        world.take(&said(1, SessionKind::Fresh, by("a")));
         let table = table(&world).join("\n");
         assert!(table.contains("leader   -"), "{table}");
         assert!(table.contains("pg-0                         -"), "{table}");

@@ -1,4 +1,4 @@
-//! What the recorder has heard so far, as a scenario needs it: how things stand now.
+//! How things stand by what the recorder has heard so far, for whoever waits for something.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use crate::fault::deployment_of;
 use crate::history::{Event, Happening, PodSeen, ServiceOf, State};
 
 /// The pods of the route that exist, by name.
-pub(super) fn pods(events: &[Event]) -> BTreeMap<&str, &PodSeen> {
+pub(crate) fn pods(events: &[Event]) -> BTreeMap<&str, &PodSeen> {
     let mut pods = BTreeMap::new();
     for event in events {
         match &event.what {
@@ -23,7 +23,7 @@ pub(super) fn pods(events: &[Event]) -> BTreeMap<&str, &PodSeen> {
 }
 
 /// The pod of a Deployment that is there to stay; the one that is on its way out when there is no other.
-pub(super) fn pod_of<'a>(events: &'a [Event], deployment: &str) -> Option<&'a PodSeen> {
+pub(crate) fn pod_of<'a>(events: &'a [Event], deployment: &str) -> Option<&'a PodSeen> {
     let pods = pods(events);
     let mut of_deployment: Vec<&PodSeen> = pods
         .into_values()
@@ -34,7 +34,7 @@ pub(super) fn pod_of<'a>(events: &'a [Event], deployment: &str) -> Option<&'a Po
 }
 
 /// The ready addresses of a Service.
-pub(super) fn endpoints(events: &[Event], of: ServiceOf) -> BTreeSet<String> {
+pub(crate) fn endpoints(events: &[Event], of: ServiceOf) -> BTreeSet<String> {
     let mut latest = events.iter().rev();
     let found = latest.find_map(|event| match &event.what {
         Happening::Endpoints { service, ready, .. } if *service == of => Some(ready.clone()),
@@ -44,7 +44,7 @@ pub(super) fn endpoints(events: &[Event], of: ServiceOf) -> BTreeSet<String> {
 }
 
 /// Who holds the Lease.
-pub(super) fn leader(events: &[Event]) -> Option<String> {
+pub(crate) fn leader(events: &[Event]) -> Option<String> {
     let mut latest = events.iter().rev();
     let found = latest.find_map(|event| match &event.what {
         Happening::Lease { holder, .. } => Some(holder.clone()),
@@ -54,7 +54,7 @@ pub(super) fn leader(events: &[Event]) -> Option<String> {
 }
 
 /// What a server says of itself.
-pub(super) fn state<'a>(events: &'a [Event], uid: &str) -> Option<&'a State> {
+pub(crate) fn state<'a>(events: &'a [Event], uid: &str) -> Option<&'a State> {
     let mut latest = events.iter().rev();
     latest.find_map(|event| match &event.what {
         Happening::Standing(standing) if standing.uid == uid => Some(&standing.state),
