@@ -17,6 +17,7 @@ CHAOS := target/release/chaos
 NODES ?= 3
 # The seeded simulation of the shipped code. A test program of its own, optimised; the planted bugs are in no other build.
 SIMULATION := cargo test --quiet --release --locked -p pgsteer --features planted-bugs --test simulation
+SABOTAGES := $(addprefix --sabotage ,both never-withdraw ignore-mark late-write)
 # As many as are known to hold; `-- planted` looks for the planted bugs.
 SEEDS ?= 500
 SOAK_SEEDS ?= 1000000
@@ -37,7 +38,9 @@ demo: release ## boot, install, kill the primary under load: a timeline, PASS or
 	@$(CHAOS) demo --nodes $(NODES)
 
 chaos: release ## every fault, one after the other, under load: its outage and its verdict; SHARD=1/2 plays half of them
-	@$(CHAOS) run --all --nodes $(NODES)
+	@trap '$(CHAOS) down' EXIT; $(CHAOS) up --nodes $(NODES) || exit; status=0; \
+	  $(STEP) "scenarios" $(CHAOS) run --all || status=$$?; \
+	  $(STEP) "the judge catches liars" $(CHAOS) textbook $(SABOTAGES) || status=$$?; exit $$status
 
 images: release ## write the images as OCI archives and print where they are
 	@$(CHAOS) images

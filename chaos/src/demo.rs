@@ -26,13 +26,14 @@ use std::time::Duration;
 
 pub use verdict::Verdict;
 
-use crate::cluster::{self, Cache, Cluster, Progress, State, Target, Yours};
+use crate::cluster::{Cache, Cluster, Progress, State, Target, Yours};
 use crate::ground::{Ground, Guest};
+use crate::install::Installation;
 use crate::install::example::TWO_DEPLOYMENTS;
-use crate::install::{self, Installation};
-use crate::interrupt::interrupted;
+use crate::interrupt::{boot, interrupted};
 use crate::record;
 use crate::scenario::default_reports;
+use crate::unfinished::Unfinished;
 use crate::wait::TimedOut;
 
 /// What a demo is asked to do.
@@ -48,63 +49,24 @@ pub struct Options {
     pub project: PathBuf,
 }
 
-/// The demo did not come to its verdict.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The cluster or the host failed; nothing is known of pgsteer.
-    #[error(transparent)]
-    Environment(#[from] cluster::Error),
-    /// Something that pgsteer should have brought about did not happen. Holds what the cluster says about it.
-    #[error("{act}: it did not happen in time\n{diagnosis}")]
-    Missed {
-        /// What was going on.
-        act: String,
-        /// What was waited for.
-        #[source]
-        missing: TimedOut,
-        /// The route, the pods, and the last lines of the controllers' logs.
-        diagnosis: String,
-    },
-    /// The installation does not work.
-    #[error(transparent)]
-    Install(install::Error),
-    /// The person at the terminal, or the system, ended it.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl From<install::Error> for Error {
-    fn from(error: install::Error) -> Self {
-        match error {
-            install::Error::Environment(error) => Self::Environment(error),
-            error @ install::Error::NotWorking { .. } => Self::Install(error),
-        }
-    }
-}
-
 /// Taking the cluster down takes two seconds; only for the progress line.
 const DOWN_ESTIMATE: Duration = Duration::from_secs(2);
 
 /// Boots, installs, plays, and takes the cluster down again, whatever happened. A cluster that was up before is left alone.
-pub async fn run(cache: &Cache, state: &State, options: &Options, progress: Progress) -> Result<Verdict, Error> {
+pub async fn run(cache: &Cache, state: &State, options: &Options, progress: Progress) -> Result<Verdict, Unfinished> {
     match &options.target {
         Target::Embedded => on_embedded(cache, state, options, progress).await,
         Target::Yours(yours) => as_guest(cache, state, yours, options, progress).await,
     }
 }
 
-async fn on_embedded(cache: &Cache, state: &State, options: &Options, progress: Progress) -> Result<Verdict, Error> {
-    let cluster = tokio::select! {
-        booted = Cluster::up(cache, state, options.nodes, progress) => match booted {
-            Ok(cluster) => cluster,
-            // A cluster of somebody else's is not ours to end; what a failed boot left, it has cleared away itself.
-            Err(error) => return Err(error.into()),
-        },
-        () = interrupted() => {
-            Cluster::down(state).await?;
-            return Err(Error::Interrupted);
-        }
-    };
+async fn on_embedded(
+    cache: &Cache,
+    state: &State,
+    options: &Options,
+    progress: Progress,
+) -> Result<Verdict, Unfinished> {
+    let cluster = boot(cache, state, options.nodes, progress).await?;
     let ground = Ground::from(cluster);
     let outcome = installed_and_played(&ground, cache, &default_reports(state.root()), options, progress).await;
     if options.keep {
@@ -129,7 +91,7 @@ async fn as_guest(
     yours: &Yours,
     options: &Options,
     progress: Progress,
-) -> Result<Verdict, Error> {
+) -> Result<Verdict, Unfinished> {
     let guest = Guest::open(yours.clone(), cache, progress).await?;
     guest.check_free().await?;
     let ground = Ground::from(guest);
@@ -154,7 +116,7 @@ async fn installed_and_played(
     reports: &Path,
     options: &Options,
     progress: Progress,
-) -> Result<Verdict, Error> {
+) -> Result<Verdict, Unfinished> {
     let installation = Installation {
         ground,
         example: TWO_DEPLOYMENTS,
@@ -168,17 +130,15 @@ async fn installed_and_played(
     };
     tokio::select! {
         outcome = played => outcome,
-        () = interrupted() => Err(Error::Interrupted),
+        () = interrupted() => Err(Unfinished::Interrupted),
     }
 }
 
-impl Error {
-    /// Something did not happen in time: asks the cluster about it.
-    async fn missed(ground: &Ground, act: &str, missing: TimedOut) -> Self {
-        Self::Missed {
-            act: act.to_owned(),
-            missing,
-            diagnosis: ground.kubectl().diagnosis(TWO_DEPLOYMENTS.namespace).await,
-        }
+/// Something did not happen in time: asks the cluster about it.
+async fn missed(ground: &Ground, act: &str, missing: TimedOut) -> Unfinished {
+    Unfinished::Missed {
+        act: act.to_owned(),
+        missing,
+        diagnosis: ground.kubectl().diagnosis(TWO_DEPLOYMENTS.namespace).await,
     }
 }

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 pub use component::{freeze_component, thaw_component};
 pub use heal::Heal;
 pub use pod::{
-    PodRef, controllers, deployment_of, freeze_pod, kill_controller, kill_postmaster, pod_processes, pods, terminate,
+    PodRef, controllers, freeze_pod, kill_controller, kill_postmaster, lasting_name, pod_processes, pods, terminate,
     thaw_pod,
 };
 

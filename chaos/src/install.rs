@@ -126,6 +126,20 @@ impl Installation<'_> {
         Ok(images)
     }
 
+    /// Whether another example is where this one is to be.
+    async fn is_taken(&self) -> Result<bool, Error> {
+        let kinds = "deployments,statefulsets";
+        let words = ["-n", self.example.namespace, "get", kinds, "-o", "name"];
+        let found = self.ground.kubectl().run(&words, None).await?;
+        let found = String::from_utf8_lossy(&found).into_owned();
+        let others = example::EXAMPLES
+            .iter()
+            .filter(|other| other.directory != self.example.directory);
+        Ok(others
+            .map(|other| other.known_by)
+            .any(|known| found.lines().any(|line| line == known)))
+    }
+
     /// Installs the example beside what is there, and waits until its route is Settled.
     async fn install_example(&self, images: &Images) -> Result<(), Error> {
         let Example { directory, .. } = self.example;
@@ -134,8 +148,9 @@ impl Installation<'_> {
         let folder = self.example.path();
         self.apply(&format!("{folder}/{EXAMPLE_NAMESPACE}"), images).await?;
         self.secrets().await?;
-        for file in EXAMPLE_FILES {
-            self.apply(&format!("{folder}/{file}"), images).await?;
+        match self.ground {
+            Ground::Embedded(cluster) if self.is_taken().await? => self.remake(cluster, images).await?,
+            Ground::Embedded(_) | Ground::Yours(_) => self.apply_example(images).await?,
         }
         self.wait_until_settled(SETTLED_LIMIT).await?;
         step.done();
@@ -196,11 +211,19 @@ impl Installation<'_> {
         unsettled(&route).map_or(Ok(()), Err)
     }
 
-    /// Makes the pair anew, on empty volumes and with an empty ledger: what a scenario has left of it goes.
-    pub async fn remake_pair(&self, cluster: &Cluster, images: &Images) -> Result<(), Error> {
+    async fn apply_example(&self, images: &Images) -> Result<(), Error> {
+        for file in EXAMPLE_FILES {
+            self.apply(&format!("{}/{file}", self.example.path()), images).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the example anew, on empty volumes and with an empty ledger: what a scenario has left of it goes, and so does another example in
+    /// its place. Its Secrets stay.
+    pub async fn remake(&self, cluster: &Cluster, images: &Images) -> Result<(), Error> {
         let kubectl = self.ground.kubectl();
         let namespace = self.example.namespace;
-        let all = "deployments,postgresroutes,postgresledgers,persistentvolumeclaims";
+        let all = "deployments,statefulsets,postgresroutes,postgresledgers,persistentvolumeclaims";
         for words in [
             &["-n", namespace, "delete", all, "--all", "--wait=false"][..],
             &[
@@ -208,8 +231,7 @@ impl Installation<'_> {
                 namespace,
                 "delete",
                 "pods",
-                "-l",
-                PODS,
+                "--all",
                 "--grace-period=1",
                 "--wait=false",
             ],
@@ -231,10 +253,10 @@ impl Installation<'_> {
             }
         });
         self.or_diagnosis(emptied.await).await?;
-        for file in EXAMPLE_FILES {
-            self.apply(&format!("{}/{file}", self.example.path()), images).await?;
-        }
-        Ok(())
+        // Where Patroni keeps who leads, and which system it is.
+        let memory = ["-n", namespace, "delete", "configmaps", "-l", PODS];
+        kubectl.run(&memory, None).await?;
+        self.apply_example(images).await
     }
 
     async fn or_diagnosis<T>(&self, waited: Result<T, TimedOut>) -> Result<T, Error> {

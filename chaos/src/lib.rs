@@ -23,5 +23,6 @@ pub mod record;
 pub mod report;
 pub mod scenario;
 pub mod textbook;
+pub mod unfinished;
 pub mod wait;
 pub mod workload;

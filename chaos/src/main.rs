@@ -11,11 +11,11 @@ use chaos::cluster::{
 use chaos::demo;
 use chaos::ground::{Ground, Guest};
 use chaos::install::example::{ExampleArgs, TWO_DEPLOYMENTS, what_next};
-use chaos::install::{self, Example, Installation};
+use chaos::install::{Example, Installation};
 use chaos::judge::{self, Judged, RecordArgs};
-use chaos::mesh::{self, MeshArgs};
 use chaos::scenario;
 use chaos::textbook::{self, TextbookArgs};
+use chaos::unfinished::Unfinished;
 use chaos::workload::{self, WorkloadArgs};
 use clap::{Parser, Subcommand};
 
@@ -120,16 +120,6 @@ enum Command {
     Textbook {
         #[command(flatten)]
         args: TextbookArgs,
-        /// This project's folder.
-        #[arg(long, default_value = ".")]
-        project: PathBuf,
-    },
-    /// Have Chaos Mesh carry out an experiment of deploy/chaos-mesh on a cluster of your own, record what follows, and judge it.
-    Mesh {
-        #[command(flatten)]
-        target: TargetArgs,
-        #[command(flatten)]
-        args: MeshArgs,
         /// This project's folder.
         #[arg(long, default_value = ".")]
         project: PathBuf,
@@ -251,14 +241,15 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         Command::Record { target, args, project } => {
             return Ok(record(cache, state, target.resolve()?, args, &project).await?);
         }
-        Command::Mesh { target, args, project } => {
-            return Ok(mesh(cache, state, target.resolve()?, args, &project).await?);
-        }
         Command::Textbook { args, project } => return Ok(play_textbook(cache, state, args, &project).await?),
         Command::Judge { file } => return Ok(on_saved(&file, told)),
         Command::Report { file, out } => return Ok(on_saved(&file, |judged| reported(judged, out))),
         Command::List => print_lines(scenario::list()),
-        Command::Run(args) => return Ok(play_scenarios(cache, state, &args).await?),
+        Command::Run(args) => {
+            let target = args.target.clone().resolve()?;
+            let played = scenario::run(cache, state, target, &args, Progress::Told);
+            return Ok(ended(Box::pin(played).await)?);
+        }
         Command::Workload(args) => {
             if let Err(error) = Box::pin(workload::run(args)).await {
                 return Ok(failed(error, ENVIRONMENT_FAILED));
@@ -322,29 +313,8 @@ async fn play_textbook(
         progress: Progress::Told,
         example: TWO_DEPLOYMENTS,
     };
-    match Box::pin(textbook::catch_all(&installation, &images, &args)).await {
-        Ok(true) => Ok(ExitCode::SUCCESS),
-        Ok(false) => Ok(ExitCode::from(BROKEN)),
-        Err(install::Error::Environment(error)) => Err(error),
-        Err(error) => Ok(failed(error, ENVIRONMENT_FAILED)),
-    }
-}
-
-async fn mesh(
-    cache: &Cache,
-    state: &State,
-    target: Target,
-    args: MeshArgs,
-    project: &std::path::Path,
-) -> Result<ExitCode, cluster::Error> {
-    let ground = attach(cache, state, target).await?;
-    let interrupted = chaos::interrupt::interrupted();
-    let judged = mesh::judged(&ground, cache, project, args, Progress::Told, interrupted);
-    match Box::pin(judged).await {
-        Ok(judged) => Ok(reported(&judged, None)),
-        Err(error @ mesh::Error::NoExperiment { .. }) => Ok(failed(error, USAGE)),
-        Err(error) => Ok(failed(error, ENVIRONMENT_FAILED)),
-    }
+    let caught = Box::pin(textbook::catch_all(&installation, &images, &args)).await;
+    ended(caught.map_err(Unfinished::from))
 }
 
 /// What is done with a saved history.
@@ -398,32 +368,27 @@ fn component_line(one: &ComponentState) -> String {
 }
 
 async fn play_demo(cache: &Cache, state: &State, options: &demo::Options) -> Result<ExitCode, cluster::Error> {
-    match demo::run(cache, state, options, Progress::Told).await {
-        Ok(verdict) => {
-            match verdict.judged.report(None) {
-                Ok(report) => print_lines([format!("report: {}", report.display())]),
-                Err(error) => return Ok(failed(error, ENVIRONMENT_FAILED)),
-            }
-            print_lines(verdict.lines());
-            Ok(if verdict.passed() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(BROKEN)
-            })
-        }
-        Err(demo::Error::Environment(error)) => Err(error),
-        Err(error @ demo::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
-        Err(error) => Ok(failed(error, BROKEN)),
+    let verdict = match Box::pin(demo::run(cache, state, options, Progress::Told)).await {
+        Ok(verdict) => verdict,
+        Err(unfinished) => return ended(Err(unfinished)),
+    };
+    match verdict.judged.report(None) {
+        Ok(report) => print_lines([format!("report: {}", report.display())]),
+        Err(error) => return Ok(failed(error, ENVIRONMENT_FAILED)),
     }
+    print_lines(verdict.lines());
+    ended(Ok(verdict.passed()))
 }
 
-async fn play_scenarios(cache: &Cache, state: &State, args: &scenario::RunArgs) -> Result<ExitCode, cluster::Error> {
-    match scenario::run(cache, state, args, Progress::Told).await {
+/// The exit status of a command that plays and judges; the environment's failures are told by [`main`].
+fn ended(held: Result<bool, Unfinished>) -> Result<ExitCode, cluster::Error> {
+    match held {
         Ok(true) => Ok(ExitCode::SUCCESS),
         Ok(false) => Ok(ExitCode::from(BROKEN)),
-        Err(scenario::Error::Environment(error)) => Err(error),
-        Err(error @ scenario::Error::Interrupted) => Ok(failed(error, ENVIRONMENT_FAILED)),
-        Err(error) => Ok(failed(error, BROKEN)),
+        Err(Unfinished::Environment(error)) => Err(error),
+        Err(error @ Unfinished::Missed { .. }) => Ok(failed(error, BROKEN)),
+        Err(error @ Unfinished::Usage(_)) => Ok(failed(error, USAGE)),
+        Err(error @ (Unfinished::Experiment(_) | Unfinished::Interrupted)) => Ok(failed(error, ENVIRONMENT_FAILED)),
     }
 }
 
@@ -465,14 +430,11 @@ async fn install(
         project,
         progress: Progress::Told,
     };
-    match installation.run().await {
-        Ok(_) => {
-            print_lines(what_next.lines().map(str::to_owned));
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(install::Error::Environment(error)) => Err(error),
-        Err(error) => Ok(failed(error, BROKEN)),
+    let installed = installation.run().await;
+    if installed.is_ok() {
+        print_lines(what_next.lines().map(str::to_owned));
     }
+    ended(installed.map(|_| true).map_err(Unfinished::from))
 }
 
 /// Tells an error with all its causes.

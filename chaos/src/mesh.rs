@@ -18,7 +18,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
-pub use judged::{MeshArgs, judged};
+pub use judged::ChaosMesh;
 
 use self::progress::{Condition, is, missing};
 use crate::cluster;
@@ -41,7 +41,7 @@ const RECOVER_LIMIT: Duration = Duration::from_mins(2);
 pub enum Error {
     /// The cluster has no Chaos Mesh.
     #[error(
-        "Chaos Mesh is not on this cluster: it has no custom resource {resource}; install Chaos Mesh, or play the embedded cluster's own faults"
+        "Chaos Mesh is not on this cluster: it has no custom resource {resource}; install Chaos Mesh, or play without `--driver chaos-mesh` on the embedded cluster"
     )]
     NotInstalled {
         /// The definition that is missing.
@@ -157,7 +157,7 @@ impl Experiment {
     /// Carries it out and hears of its stages, in their order. What it made in the cluster is removed again, also when it got stuck: that
     /// makes Chaos Mesh take back what it has done.
     pub async fn run(&self, client: &Client, came_to: impl FnMut(Stage)) -> Result<(), Error> {
-        self.check_installed(client).await?;
+        check_installed(client, &self.resource.plural).await?;
         let api = self.api(client);
         #[expect(
             clippy::disallowed_methods,
@@ -182,16 +182,6 @@ impl Experiment {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Ok(_) => Ok(()),
             Err(error) => Err(cluster::Error::api(format!("delete {}", self.name()))(error).into()),
-        }
-    }
-
-    async fn check_installed(&self, client: &Client) -> Result<(), Error> {
-        let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-        let name = format!("{}.{GROUP}", self.resource.plural);
-        let found = definitions.get_opt(&name).await;
-        match found.map_err(cluster::Error::api(format!("show {name}")))? {
-            Some(_) => Ok(()),
-            None => Err(Error::NotInstalled { resource: name }),
         }
     }
 
@@ -238,6 +228,33 @@ impl Experiment {
     }
 }
 
+/// The kind that every installation of Chaos Mesh has.
+const PODS_ARE_STRUCK: &str = "podchaos";
+
+/// Fails where the cluster does not know this kind of experiment.
+async fn check_installed(client: &Client, plural: &str) -> Result<(), Error> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let name = format!("{plural}.{GROUP}");
+    let found = definitions.get_opt(&name).await;
+    match found.map_err(cluster::Error::api(format!("show {name}")))? {
+        Some(_) => Ok(()),
+        None => Err(Error::NotInstalled { resource: name }),
+    }
+}
+
+/// The names of all experiments of this project, in order.
+pub fn experiments(project: &Path) -> Result<Vec<String>, Error> {
+    let folder = project.join(EXPERIMENTS);
+    let entries = std::fs::read_dir(&folder).map_err(cluster::Error::io("read", &folder))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let mut names: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
 /// What the judge makes allowances for when a kind of experiment strikes the pods of a namespace.
 fn part(kind: &str, namespace: &str) -> Part {
     match kind {
@@ -258,15 +275,12 @@ mod tests {
 
     #[test]
     fn every_experiment_of_the_project_is_found_by_its_files_name() {
-        let entries = std::fs::read_dir(project().join(EXPERIMENTS)).expect("they are there");
-        let mut found = 0;
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let experiment = Experiment::find(&project(), &name).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(experiment.name(), name);
-            found += 1;
+        let names = experiments(&project()).expect("they are there");
+        for name in &names {
+            let experiment = Experiment::find(&project(), name).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(experiment.name(), *name);
         }
-        assert!(found >= 10, "{found}");
+        assert!(names.len() >= 10, "{names:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::Error;
+use super::missed;
 use super::switch::{Cut, Switch};
 use super::table::Screen;
 use super::verdict::{Absence, Run, Succession, Verdict};
@@ -24,6 +24,7 @@ use crate::judge::Judged;
 use crate::record::sight::{endpoints, leader, pods};
 use crate::record::{Journal, Options, Recorder};
 use crate::scenario::MENDED_WITHIN;
+use crate::unfinished::Unfinished;
 use crate::wait::{TimedOut, pass};
 
 /// A promoter of the usual kind needs this long to be sure. It does not know of pgsteer, nor wait for it.
@@ -49,7 +50,7 @@ pub(super) async fn play(
     images: &Images,
     reports: &Path,
     progress: Progress,
-) -> Result<Verdict, Error> {
+) -> Result<Verdict, Unfinished> {
     let options = Options {
         scenario: "demo".to_owned(),
         file: reports.join("demo.jsonl"),
@@ -118,16 +119,16 @@ impl Stage<'_> {
         what: &str,
         limit: Duration,
         look: impl Fn(&[Event]) -> Result<T, String>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, Unfinished> {
         let waited: Result<T, TimedOut> = self.recorder.until(what, limit, look).await;
         match waited {
             Ok(found) => Ok(found),
-            Err(missing) => Err(Error::missed(self.ground, what, missing).await),
+            Err(missing) => Err(missed(self.ground, what, missing).await),
         }
     }
 
     /// The pod that carries the primary label, and another one.
-    async fn pair(&self) -> Result<(Server, Server), Error> {
+    async fn pair(&self) -> Result<(Server, Server), Unfinished> {
         let what = "one pod labelled primary, the other one labelled replica";
         self.until(what, SWITCH_LIMIT, |events| {
             let labelled = |wanted: &str| {
@@ -144,12 +145,12 @@ impl Stage<'_> {
         .await
     }
 
-    async fn console(&self, server: &Server) -> Result<Console, Error> {
+    async fn console(&self, server: &Server) -> Result<Console, Unfinished> {
         Ok(self.keys.open(self.ground, server, "postgres").await?)
     }
 
     /// The primary is killed; a promoter that knows nothing of pgsteer promotes the standby a little later.
-    async fn failover(&self) -> Result<Cut, Error> {
+    async fn failover(&self) -> Result<Cut, Unfinished> {
         let (old, new) = self.pair().await?;
         let (cut, promoter) = self.prepare(old, new).await?;
         let uid = self.uid(&cut.old).await?;
@@ -165,7 +166,7 @@ impl Stage<'_> {
     }
 
     /// The standby is promoted while the primary runs.
-    async fn switchover(&self) -> Result<Cut, Error> {
+    async fn switchover(&self) -> Result<Cut, Unfinished> {
         let (old, new) = self.pair().await?;
         let (cut, promoter) = self.prepare(old, new).await?;
         let cut = self.promote(promoter, cut).await?;
@@ -177,7 +178,7 @@ impl Stage<'_> {
     }
 
     /// A promoter's session on the standby is open before anything happens, as a promoter's is.
-    async fn prepare(&self, old: Server, new: Server) -> Result<(Cut, Console), Error> {
+    async fn prepare(&self, old: Server, new: Server) -> Result<(Cut, Console), Unfinished> {
         let primary = self.console(&old).await?;
         let timeline = primary
             .ask("SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int")
@@ -195,7 +196,7 @@ impl Stage<'_> {
         Ok((cut, promoter))
     }
 
-    async fn promote(&self, promoter: Console, cut: Cut) -> Result<Cut, Error> {
+    async fn promote(&self, promoter: Console, cut: Cut) -> Result<Cut, Unfinished> {
         let asked = HostTime::now();
         self.recorder.promotion(&cut.new.pod);
         promoter.ask("SELECT pg_promote(wait => false)").await?;
@@ -206,7 +207,12 @@ impl Stage<'_> {
         };
         let seen = match tokio::time::timeout(PROMOTION_LIMIT, seen).await {
             Ok(seen) => seen?,
-            Err(_elapsed) => return Err(Error::Environment(gone(&format!("the promotion of {}", cut.new.pod)))),
+            Err(_elapsed) => {
+                return Err(Unfinished::Environment(gone(&format!(
+                    "the promotion of {}",
+                    cut.new.pod
+                ))));
+            }
         };
         Ok(Cut {
             asked,
@@ -215,7 +221,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn switched(&self, what: &str, cut: Cut) -> Result<Cut, Error> {
+    async fn switched(&self, what: &str, cut: Cut) -> Result<Cut, Unfinished> {
         self.until(what, SWITCH_LIMIT, |events| {
             let missing = Switch::of(cut.clone(), events).missing();
             if missing.is_empty() {
@@ -229,7 +235,7 @@ impl Stage<'_> {
     }
 
     /// The leader's pod is deleted; then a label is taken off by hand, for the next leader to put back.
-    async fn succession(&self) -> Result<Succession, Error> {
+    async fn succession(&self) -> Result<Succession, Unfinished> {
         let holder = |events: &[Event]| leader(events).ok_or_else(|| "nobody leads".to_owned());
         let old = self.until("a leader", SUCCESSION_LIMIT, holder).await?;
         let pod = old.rsplit_once('_').map_or(old.as_str(), |(pod, _)| pod).to_owned();
@@ -270,7 +276,7 @@ impl Stage<'_> {
 
     /// The API server stops in its tracks for longer than a leader may go without it; then a label is taken off by hand, for a leader to
     /// put back.
-    async fn absence(&self) -> Result<Result<Absence, Skipped>, Error> {
+    async fn absence(&self) -> Result<Result<Absence, Skipped>, Unfinished> {
         let cluster = match self.ground.embedded(&format!("{API_SERVER} frozen")) {
             Ok(cluster) => cluster,
             Err(skipped) => return Ok(Err(skipped)),
@@ -296,7 +302,7 @@ impl Stage<'_> {
     }
 
     /// Takes the replica's label off, and waits until it is back and the pod is in its Service again.
-    async fn repaired(&self, replica: &Server) -> Result<(HostTime, HostTime), Error> {
+    async fn repaired(&self, replica: &Server) -> Result<(HostTime, HostTime), Unfinished> {
         let pods: Api<Pod> = Api::namespaced(self.ground.client(), NAMESPACE);
         let unlabelled = HostTime::now();
         let patch = Patch::Merge(json!({"metadata": {"labels": {ROLE: null}}}));
@@ -328,15 +334,15 @@ impl Stage<'_> {
         Ok((unlabelled, repaired))
     }
 
-    async fn uid(&self, server: &Server) -> Result<String, Error> {
+    async fn uid(&self, server: &Server) -> Result<String, Unfinished> {
         let servers = servers(&self.ground.client()).await?;
         let found = servers.into_iter().find(|(one, _)| one.pod == server.pod);
         let uid = found.and_then(|(_, pod)| pod.uid());
-        uid.ok_or_else(|| Error::Environment(gone(&server.pod)))
+        uid.ok_or_else(|| Unfinished::Environment(gone(&server.pod)))
     }
 
     /// Every pod of the route with how often its containers were started again.
-    async fn pod_lives(&self) -> Result<Vec<(Option<String>, i32)>, Error> {
+    async fn pod_lives(&self) -> Result<Vec<(Option<String>, i32)>, Unfinished> {
         let servers = servers(&self.ground.client()).await?;
         let life = |pod: &Pod| {
             let statuses = pod

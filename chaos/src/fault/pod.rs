@@ -32,8 +32,8 @@ pub struct PodRef {
     pub node: String,
     /// Its address.
     pub address: IpAddr,
-    /// The Deployment that made it, as far as its name tells.
-    pub deployment: String,
+    /// [`lasting_name`] of it.
+    pub lasting_name: String,
 }
 
 impl PodRef {
@@ -49,15 +49,25 @@ impl PodRef {
             uid: pod.uid()?,
             node: pod.spec.as_ref()?.node_name.clone()?,
             address: status.pod_ip.as_ref()?.parse().ok()?,
-            deployment: deployment_of(&pod.name_any())?.to_owned(),
+            lasting_name: lasting_name(&pod.name_any())?.to_owned(),
         })
     }
 }
 
-/// A Deployment's pod is called after it, a hash and five more letters.
-pub fn deployment_of(pod: &str) -> Option<&str> {
-    Some(pod.rsplit_once('-')?.0.rsplit_once('-')?.0)
+/// What stays of a pod's name when it is made anew: a Deployment's pod is called after it, a hash and five more letters; a `StatefulSet`'s
+/// pod keeps its whole name, which ends with a number.
+pub fn lasting_name(pod: &str) -> Option<&str> {
+    let (before, last) = pod.rsplit_once('-')?;
+    let is_number = last.len() < RANDOM_LETTERS && last.bytes().all(|letter| letter.is_ascii_digit());
+    if is_number {
+        Some(pod)
+    } else {
+        Some(before.rsplit_once('-')?.0)
+    }
 }
+
+/// So many, digits among them, end the name of a Deployment's pod.
+const RANDOM_LETTERS: usize = 5;
 
 /// The pods of a namespace with these labels that run.
 pub async fn pods(client: &Client, namespace: &str, labels: &str) -> Result<Vec<PodRef>, Error> {

@@ -13,7 +13,7 @@ const PROBE_SECRET: &str = "pgsteer-probe";
 
 /// Stops the replay of the log on a standby: it receives, and shows nothing of it.
 pub fn pause_replay(faults: &mut Faults<'_>, standby: &PodRef) -> Result<(), Error> {
-    let (cluster, deployment) = (faults.cluster, standby.deployment.clone());
+    let (cluster, deployment) = (faults.cluster, standby.lasting_name.clone());
     let heal = Heal::Sql {
         deployment: deployment.clone(),
         // A server that was promoted meanwhile has nothing to resume.
@@ -105,6 +105,11 @@ pub fn script(cluster: &Cluster, deployment: &str, script: &str) -> Result<Strin
         ],
         Some(script),
     )
+}
+
+/// A command in a pod of the example, as a person gives it to a promoter.
+pub fn command(cluster: &Cluster, pod: &str, words: &[&str]) -> Result<String, Error> {
+    host::kubectl(cluster, &[&["-n", NAMESPACE, "exec", pod, "--"], words].concat(), None)
 }
 
 /// Where a server listens.

@@ -16,6 +16,8 @@ pub struct Example {
     pub namespace: &'static str,
     /// The folder in `deploy/images` of the image that its servers run.
     pub image: &'static str,
+    /// What it is known by where it is installed, as `kubectl -o name` calls it.
+    pub(super) known_by: &'static str,
 }
 
 /// Which of them to install, and where.
@@ -24,7 +26,7 @@ pub struct ExampleArgs {
     /// Which folder of deploy/examples; the others than the default need the embedded cluster.
     #[arg(long, default_value = TWO_DEPLOYMENTS.directory, value_parser = Example::parse)]
     example: Example,
-    /// In the namespace of the default one, and instead of it: there the recorder and the judge look.
+    /// In the namespace of the default one, and in its place: there the recorder and the judge look. What is there goes, with its data.
     #[arg(long)]
     in_place: bool,
 }
@@ -33,8 +35,7 @@ impl ExampleArgs {
     /// What was asked for.
     pub fn chosen(self) -> Example {
         let Self { example, in_place } = self;
-        let namespace = if in_place { super::NAMESPACE } else { example.namespace };
-        Example { namespace, ..example }
+        if in_place { example.in_place() } else { example }
     }
 }
 
@@ -43,6 +44,7 @@ pub const TWO_DEPLOYMENTS: Example = Example {
     directory: "two-deployments",
     namespace: super::NAMESPACE,
     image: "postgres",
+    known_by: "deployment.apps/pg-node1",
 };
 
 /// A pair under Patroni.
@@ -50,6 +52,7 @@ pub const PATRONI: Example = Example {
     directory: "patroni",
     namespace: "patroni",
     image: "promoters",
+    known_by: "statefulset.apps/patroni",
 };
 
 /// A pair and a witness under repmgr.
@@ -57,6 +60,7 @@ pub const REPMGR: Example = Example {
     directory: "repmgr",
     namespace: "repmgr",
     image: "promoters",
+    known_by: "statefulset.apps/repmgr",
 };
 
 /// A pair and a monitor under `pg_auto_failover`.
@@ -64,6 +68,7 @@ pub const PG_AUTO_FAILOVER: Example = Example {
     directory: "pg-auto-failover",
     namespace: "pg-auto-failover",
     image: "promoters",
+    known_by: "statefulset.apps/pgaf",
 };
 
 /// Every example.
@@ -79,6 +84,15 @@ impl Example {
     pub fn parse(directory: &str) -> Result<Self, String> {
         let known: Vec<&str> = EXAMPLES.iter().map(|example| example.directory).collect();
         Self::find(directory).ok_or_else(|| format!("no such example; there are {}", known.join(", ")))
+    }
+
+    /// The same, in the namespace of the default one: there the recorder and the judge look.
+    #[must_use]
+    pub fn in_place(self) -> Self {
+        Self {
+            namespace: super::NAMESPACE,
+            ..self
+        }
     }
 
     /// One of its files, as it reads when it lives in this namespace.

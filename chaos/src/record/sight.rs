@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fault::deployment_of;
+use crate::fault::lasting_name;
 use crate::history::{Event, Happening, PodSeen, ServiceOf, State};
 
 /// The pods of the route that exist, by name.
@@ -22,15 +22,15 @@ pub(crate) fn pods(events: &[Event]) -> BTreeMap<&str, &PodSeen> {
     pods
 }
 
-/// The pod of a Deployment that is there to stay; the one that is on its way out when there is no other.
-pub(crate) fn pod_of<'a>(events: &'a [Event], deployment: &str) -> Option<&'a PodSeen> {
+/// The pod of this lasting name that is there to stay; the one that is on its way out when there is no other.
+pub(crate) fn pod_of<'a>(events: &'a [Event], lasting: &str) -> Option<&'a PodSeen> {
     let pods = pods(events);
-    let mut of_deployment: Vec<&PodSeen> = pods
+    let mut of_name: Vec<&PodSeen> = pods
         .into_values()
-        .filter(|seen| deployment_of(&seen.pod) == Some(deployment))
+        .filter(|seen| lasting_name(&seen.pod) == Some(lasting))
         .collect();
-    of_deployment.sort_by_key(|seen| (seen.is_terminating, seen.address.is_none()));
-    of_deployment.first().copied()
+    of_name.sort_by_key(|seen| (seen.is_terminating, seen.address.is_none()));
+    of_name.first().copied()
 }
 
 /// The ready addresses of a Service.

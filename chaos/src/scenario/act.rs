@@ -18,6 +18,13 @@ pub enum Act {
     Pass(Duration),
     /// A promoter, who knows nothing of pgsteer, asks a standby to promote itself, and sees that it has.
     Promote(Who),
+    /// A person asks a real promoter for something: a command in one of the example's pods.
+    Ask {
+        /// The pod.
+        pod: &'static str,
+        /// The command.
+        words: &'static [&'static str],
+    },
     /// For so long a promoter watches, and promotes the standby when nobody has taken writes for as long as its patience.
     Guard {
         /// How long it waits until it is sure.

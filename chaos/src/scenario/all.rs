@@ -1,4 +1,4 @@
-//! Every scenario, a file each, in the order in which they are played.
+//! Every scenario on the pair of the example, a file each, in the order in which they are played.
 
 mod apiserver_frozen;
 mod apiserver_killed;
@@ -59,7 +59,7 @@ const UNDER_WAY_LIMIT: Duration = Duration::from_secs(2);
 const LATE_LIMIT: Duration = Duration::from_secs(20);
 
 /// PostgreSQL, the controllers, the cluster, and pairs of them.
-pub const ALL: &[Scenario] = &[
+pub(super) const ON_THE_PAIR: &[Scenario] = &[
     primary_killed::SCENARIO,
     primary_frozen::SCENARIO,
     primary_deleted::SCENARIO,

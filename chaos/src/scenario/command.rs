@@ -1,37 +1,44 @@
 //! `chaos list` and `chaos run`: which scenarios are meant, on which cluster, and what is told of them.
 
-use std::fmt;
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::outcome::{Kept, Outcome};
-use super::run::{ROUNDS_A_RECORDING, Runner, default_reports, random_name};
-use super::{ALL, Scenario};
-use crate::cluster::{self, Cache, Cluster, NODES_MAX, Progress, State};
-use crate::ground::Ground;
+use super::Scenario;
+use super::driver::Driver;
+use super::outcome::Outcome;
+use super::played::{Played, summary};
+use super::run::{ROUNDS_A_RECORDING, default_reports, random_name};
+use super::shard::Shard;
+use crate::cluster::{self, Cache, Cluster, NODES_MAX, Progress, State, Target, TargetArgs};
+use crate::ground::{Ground, Guest};
 use crate::host_time::HostTime;
-use crate::install;
-use crate::interrupt::interrupted;
+use crate::interrupt::{boot, interrupted};
+use crate::mesh::{self, Experiment};
+use crate::record;
+use crate::unfinished::Unfinished;
 
 /// What `chaos run` is asked to do.
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct RunArgs {
-    /// The scenarios, by name; `chaos list` shows them.
-    #[arg(value_parser = known, required_unless_present_any = ["all", "random"], conflicts_with_all = ["all", "random"])]
-    pub scenarios: Vec<&'static Scenario>,
-    /// Every scenario.
+    /// The scenarios, by name; `chaos list` shows them. With `--driver chaos-mesh` the experiments of deploy/chaos-mesh.
+    #[arg(required_unless_present_any = ["all", "random"], conflicts_with_all = ["all", "random"])]
+    pub names: Vec<String>,
+    /// Every one of them.
     #[arg(long)]
     pub all: bool,
     /// Faults drawn at random.
-    #[arg(long, conflicts_with = "all")]
+    #[arg(long, conflicts_with_all = ["all", "driver"])]
     pub random: bool,
+    /// Who brings the faults about.
+    #[arg(long, value_enum, default_value_t)]
+    pub driver: Chosen,
+    /// A cluster of your own, in which everything is installed: for `--driver chaos-mesh` alone.
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// What the random faults are drawn from: the same seed gives the same faults.
     #[arg(long, default_value_t = 1, requires = "random")]
     pub seed: u64,
@@ -46,7 +53,7 @@ pub struct RunArgs {
     pub rounds: u16,
     /// With controllers that leave the preconditions out of their writes, and without the admission policy: shows that leader-frozen can
     /// fail. They stay so until pgsteer is installed again.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "driver")]
     pub unconditional: bool,
     /// Go on where an earlier run with the same reports was ended: what it has played is not played again.
     #[arg(long)]
@@ -65,110 +72,50 @@ pub struct RunArgs {
     pub project: PathBuf,
 }
 
-/// One of so many equal parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    /// Which, from 1.
-    number: usize,
-    of: usize,
-}
-
-/// It is no part.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no part of a whole; 1/2 and 2/2 are")]
-pub struct BadShard(String);
-
-impl FromStr for Shard {
-    type Err = BadShard;
-
-    fn from_str(text: &str) -> Result<Self, BadShard> {
-        let bad = || BadShard(text.to_owned());
-        let (number, of) = text.split_once('/').ok_or_else(bad)?;
-        let parse = |part: &str| part.parse::<usize>().map_err(|_not_a_number| bad());
-        let shard = Self {
-            number: parse(number)?,
-            of: parse(of)?,
-        };
-        if (1..=shard.of).contains(&shard.number) {
-            Ok(shard)
-        } else {
-            Err(bad())
-        }
-    }
-}
-
-impl fmt::Display for Shard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.number, self.of)
-    }
-}
-
-impl Shard {
-    /// Whether the scenario at this place of the list is of this part. Neighbours are alike, so they are dealt out.
-    fn takes(self, index: usize) -> bool {
-        index % self.of == self.number - 1
-    }
-}
-
-fn known(name: &str) -> Result<&'static Scenario, String> {
-    Scenario::find(name).ok_or_else(|| "no such scenario; `chaos list` shows them".to_owned())
-}
-
-/// Why a run did not come to its verdicts.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The cluster or the host failed; nothing is known of pgsteer.
-    #[error(transparent)]
-    Environment(#[from] cluster::Error),
-    /// What was installed does not work.
-    #[error(transparent)]
-    Install(install::Error),
-    /// The person at the terminal, or the system, ended it.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl From<install::Error> for Error {
-    fn from(error: install::Error) -> Self {
-        match error {
-            install::Error::Environment(error) => Self::Environment(error),
-            error @ install::Error::NotWorking { .. } => Self::Install(error),
-        }
-    }
+/// Who brings the faults about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Chosen {
+    /// This program, on the embedded cluster.
+    #[default]
+    Embedded,
+    /// Chaos Mesh, on a cluster that runs it: its experiments in deploy/chaos-mesh.
+    ChaosMesh,
 }
 
 /// The lines of `chaos list`.
 pub fn list() -> Vec<String> {
-    ALL.iter()
-        .map(|scenario| format!("{:26} {}", scenario.name, scenario.about))
+    Scenario::all()
+        .map(|scenario| format!("{:31} {}", scenario.name, scenario.about))
         .collect()
 }
 
-/// Plays what was asked for, on the cluster that is up or on one of its own. Whether everything held.
-pub async fn run(cache: &Cache, state: &State, args: &RunArgs, progress: Progress) -> Result<bool, Error> {
-    let attached = match Cluster::attach(cache, state).await {
-        Err(cluster::Error::NotUp { .. }) => None,
-        attached => Some(attached?),
+/// Plays what was asked for: on a cluster of the user's own, on the embedded one that is up, or on one of its own. Whether everything held.
+pub async fn run(
+    cache: &Cache,
+    state: &State,
+    target: Target,
+    args: &RunArgs,
+    progress: Progress,
+) -> Result<bool, Unfinished> {
+    let chosen = chosen(args)?;
+    let (ground, is_ours) = match target {
+        Target::Yours(_) if args.driver == Chosen::Embedded => return Err(not_on_yours()),
+        Target::Yours(yours) => (Ground::from(Guest::open(yours, cache, progress).await?), false),
+        Target::Embedded => match Cluster::attach(cache, state).await {
+            Err(cluster::Error::NotUp { .. }) => (Ground::from(boot(cache, state, args.nodes, progress).await?), true),
+            attached => (Ground::from(attached?), false),
+        },
     };
-    let was_up = attached.is_some();
-    let cluster = if let Some(cluster) = attached {
-        cluster
-    } else {
-        tokio::select! {
-            booted = Cluster::up(cache, state, args.nodes, progress) => booted?,
-            () = interrupted() => {
-                Cluster::down(state).await?;
-                return Err(Error::Interrupted);
-            }
+    let is_left = !is_ours || args.keep;
+    let outcome = tokio::select! {
+        outcome = play(&ground, cache, state, args, &chosen, is_left, progress) => outcome,
+        // What the embedded cluster suffers is healed when the scenario is dropped; Chaos Mesh has to be told.
+        () = interrupted() => {
+            remove(&ground, &chosen).await;
+            Err(Unfinished::Interrupted)
         }
     };
-    let ground = Ground::from(cluster);
-    let outcome = tokio::select! {
-        outcome = play(&ground, cache, state, args, progress) => outcome,
-        // What is injected is healed when the scenario is dropped.
-        () = interrupted() => Err(Error::Interrupted),
-    };
-    if !was_up && !args.keep {
+    if !is_left {
         drop(ground);
         let down = Cluster::down(state).await;
         // The first failure is the one to tell.
@@ -179,19 +126,43 @@ pub async fn run(cache: &Cache, state: &State, args: &RunArgs, progress: Progres
     outcome
 }
 
+fn not_on_yours() -> Unfinished {
+    Unfinished::Usage(
+        "scenarios strike processes, nodes and the control plane from the host: they are played on the embedded cluster alone. \
+         On a cluster of your own: `chaos run --driver chaos-mesh`, `chaos demo`, or `chaos record` while you do what you like"
+            .to_owned(),
+    )
+}
+
+/// What was interrupted leaves nothing behind.
+async fn remove(ground: &Ground, chosen: &[Item]) {
+    for item in chosen {
+        if let Item::Experiment(experiment) = item
+            && let Err(error) = experiment.remove(&ground.client()).await
+        {
+            tracing::error!(%error, experiment = experiment.name(), "an experiment was left behind");
+        }
+    }
+    record::remove_clients(&ground.client()).await;
+}
+
 async fn play(
     ground: &Ground,
     cache: &Cache,
     state: &State,
     args: &RunArgs,
+    chosen: &[Item],
+    is_left: bool,
     progress: Progress,
-) -> Result<bool, Error> {
+) -> Result<bool, Unfinished> {
     let reports = args.reports.clone().unwrap_or_else(|| default_reports(state.root()));
-    let ledger = Ledger::open(&reports, args.resume)?;
-    let chosen = chosen(args);
-    let runner = Runner::prepare(ground, cache, &args.project, &reports, progress).await?;
+    let mut played = Played::open(&reports, args.resume)?;
+    let mut driver = match args.driver {
+        Chosen::Embedded => Driver::embedded(ground, cache, &args.project, &reports, progress).await?,
+        Chosen::ChaosMesh => Driver::chaos_mesh(ground, cache, &args.project, &reports, progress).await?,
+    };
     if args.unconditional {
-        runner.without_preconditions().await?;
+        driver.without_preconditions().await?;
     }
     let began = HostTime::now();
     let tell = |line: &str| {
@@ -201,29 +172,14 @@ async fn play(
             Duration::from_millis(since.unsigned_abs()).as_secs_f64()
         ));
     };
-    let mut kept = ledger.kept.clone();
-    let (mut unplayed, mut first): (Option<cluster::Error>, Option<cluster::Error>) = (None, None);
+    let (mut unplayed, mut first): (Option<Unfinished>, Option<Unfinished>) = (None, None);
     for item in chosen {
-        if kept.iter().any(|one| one.name == item.name(args)) {
+        if played.kept.iter().any(|one| one.name == item.name()) {
             continue;
         }
-        let played = match &item {
-            Item::Scenario(scenario) => {
-                print_line(&format!("\n{}: {}", scenario.name, scenario.about));
-                runner.play(scenario, args.rounds.into(), &tell).await
-            }
-            Item::Random(numbers) => {
-                print_line(&format!(
-                    "\nrandom faults {} to {} of seed {}",
-                    numbers.start + 1,
-                    numbers.end,
-                    args.seed
-                ));
-                runner.play_random(args.seed, numbers.clone(), &tell).await
-            }
-        };
+        print_line(&format!("\n{}", item.title()));
         // One that the environment did not let be played does not keep the others from it; a broken environment does.
-        let outcome: Outcome = match (played, unplayed.take()) {
+        let outcome: Outcome = match (driver.play(item, args.rounds.into(), &tell).await, unplayed.take()) {
             (Ok(outcome), earlier) => {
                 first = first.or(earlier);
                 outcome
@@ -233,61 +189,104 @@ async fn play(
                 unplayed = Some(error);
                 continue;
             }
-            (Err(error), Some(_)) => return Err(error.into()),
+            (Err(error), Some(_)) => return Err(error),
         };
         for line in outcome.lines() {
             print_line(&line);
         }
-        ledger.keep(&outcome.kept())?;
-        kept.push(outcome.kept());
+        played.keep(outcome.kept())?;
     }
-    for line in summary(&kept) {
+    for line in summary(&played.kept) {
         print_line(&line);
     }
+    if is_left {
+        driver.put_the_pair_back(&tell).await?;
+    }
     match first.or(unplayed) {
-        Some(error) => Err(error.into()),
-        None => Ok(kept.iter().all(|one| one.passed)),
+        Some(error) => Err(error),
+        None => Ok(played.kept.iter().all(|one| one.passed)),
     }
 }
 
 /// Something to be played into recordings of its own.
-enum Item {
+#[derive(Debug)]
+pub(super) enum Item {
     Scenario(&'static Scenario),
     /// Random faults of these numbers.
-    Random(Range<u32>),
+    Random {
+        seed: u64,
+        numbers: Range<u32>,
+    },
+    /// An experiment of Chaos Mesh.
+    Experiment(Box<Experiment>),
 }
 
 impl Item {
-    fn name(&self, args: &RunArgs) -> String {
+    fn name(&self) -> String {
         match self {
             Self::Scenario(scenario) => scenario.name.to_owned(),
-            Self::Random(numbers) => random_name(args.seed, numbers),
+            Self::Random { seed, numbers } => random_name(*seed, numbers),
+            Self::Experiment(experiment) => experiment.name(),
+        }
+    }
+
+    /// What a person is told before it is played.
+    fn title(&self) -> String {
+        match self {
+            Self::Scenario(scenario) => format!("{}: {}", scenario.name, scenario.about),
+            Self::Random { seed, numbers } => {
+                format!("random faults {} to {} of seed {seed}", numbers.start + 1, numbers.end)
+            }
+            Self::Experiment(experiment) => experiment.name(),
         }
     }
 }
 
 /// What was asked for, in the order of the list or of the asking.
-fn chosen(args: &RunArgs) -> Vec<Item> {
-    let asked: Vec<Item> = if args.random {
-        let step = u32::try_from(ROUNDS_A_RECORDING).unwrap_or(1);
-        let starts = (0..args.faults).step_by(ROUNDS_A_RECORDING);
-        starts
-            .map(|start| Item::Random(start..(start + step).min(args.faults)))
-            .collect()
-    } else if args.all {
-        ALL.iter().map(Item::Scenario).collect()
-    } else {
-        args.scenarios.iter().copied().map(Item::Scenario).collect()
+fn chosen(args: &RunArgs) -> Result<Vec<Item>, Unfinished> {
+    let asked: Vec<Item> = match args.driver {
+        _ if args.random => random(args),
+        Chosen::Embedded if args.all => Scenario::all().map(Item::Scenario).collect(),
+        Chosen::Embedded => args.names.iter().map(scenario).collect::<Result<_, _>>()?,
+        Chosen::ChaosMesh => experiments(args)?,
     };
     let dealt = asked
         .into_iter()
         .enumerate()
         .filter(|(index, _)| args.shard.takes(*index));
-    dealt.map(|(_, item)| item).collect()
+    Ok(dealt.map(|(_, item)| item).collect())
+}
+
+fn random(args: &RunArgs) -> Vec<Item> {
+    let step = u32::try_from(ROUNDS_A_RECORDING).unwrap_or(1);
+    let starts = (0..args.faults).step_by(ROUNDS_A_RECORDING);
+    let numbers = starts.map(|start| start..(start + step).min(args.faults));
+    let seed = args.seed;
+    numbers.map(|numbers| Item::Random { seed, numbers }).collect()
+}
+
+fn scenario(name: &String) -> Result<Item, Unfinished> {
+    let found = Scenario::find(name);
+    found
+        .map(Item::Scenario)
+        .ok_or_else(|| Unfinished::Usage(format!("no scenario is called {name}; `chaos list` shows them")))
+}
+
+fn experiments(args: &RunArgs) -> Result<Vec<Item>, Unfinished> {
+    let names = if args.all {
+        mesh::experiments(&args.project)?
+    } else {
+        args.names.clone()
+    };
+    let find = |name: &String| match Experiment::find(&args.project, name) {
+        Ok(experiment) => Ok(Item::Experiment(Box::new(experiment))),
+        Err(error) => Err(Unfinished::Usage(error.to_string())),
+    };
+    names.iter().map(find).collect()
 }
 
 /// An error with all its causes.
-fn told(error: &cluster::Error) -> String {
+fn told(error: &Unfinished) -> String {
     let mut told = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -296,58 +295,6 @@ fn told(error: &cluster::Error) -> String {
         source = cause.source();
     }
     told
-}
-
-fn summary(kept: &[Kept]) -> Vec<String> {
-    let failed: Vec<&str> = kept
-        .iter()
-        .filter(|one| !one.passed)
-        .map(|one| one.name.as_str())
-        .collect();
-    let took: u64 = kept.iter().map(|one| one.millis).sum();
-    let held = kept.len() - failed.len();
-    let seconds = Duration::from_millis(took).as_secs();
-    let mut lines = vec![format!(
-        "\n{held} of {} scenarios held, in {} min {} s",
-        kept.len(),
-        seconds / 60,
-        seconds % 60
-    )];
-    if !failed.is_empty() {
-        lines.push(format!("FAIL: {}", failed.join(", ")));
-    }
-    lines
-}
-
-/// What a run has played, on disk.
-struct Ledger {
-    path: PathBuf,
-    kept: Vec<Kept>,
-}
-
-impl Ledger {
-    fn open(reports: &Path, resume: bool) -> Result<Self, cluster::Error> {
-        let path = reports.join("played.jsonl");
-        std::fs::create_dir_all(reports).map_err(cluster::Error::io("make the directory", reports))?;
-        if !resume {
-            std::fs::write(&path, "").map_err(cluster::Error::io("write", &path))?;
-        }
-        let content = std::fs::read_to_string(&path).unwrap_or_default();
-        // A line that was cut off is of a scenario that is played again.
-        let kept = content.lines().filter_map(|line| serde_json::from_str(line).ok());
-        Ok(Self {
-            kept: kept.collect(),
-            path,
-        })
-    }
-
-    fn keep(&self, kept: &Kept) -> Result<(), cluster::Error> {
-        let append = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-            writeln!(file, "{}", serde_json::json!(kept))
-        };
-        append().map_err(cluster::Error::io("write", &self.path))
-    }
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of a command, while it runs")]

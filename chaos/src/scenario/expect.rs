@@ -2,7 +2,7 @@
 
 use super::act::Who;
 use super::wait::{Roles, late_requests, succeeded};
-use crate::fault::deployment_of;
+use crate::fault::lasting_name;
 use crate::history::{AuditedWrite, Event, Happening, Rows};
 use crate::host_time::HostTime;
 use crate::install::PRIMARY;
@@ -104,7 +104,7 @@ impl Expect {
 }
 
 fn ends_primary(seen: &Seen<'_>, who: Who) -> Finding {
-    let pod = pod_of(seen.events, seen.roles.deployment(who));
+    let pod = pod_of(seen.events, seen.roles.server(who));
     let told = pod.map_or_else(
         || "it has no pod".to_owned(),
         |pod| format!("{} is {}", pod.pod, pod.role.as_deref().unwrap_or("nothing")),
@@ -123,11 +123,9 @@ fn ends_primary(seen: &Seen<'_>, who: Who) -> Finding {
 }
 
 fn never_again(seen: &Seen<'_>, who: Who) -> Finding {
-    let deployment = seen.roles.deployment(who);
+    let name = seen.roles.server(who);
     let changes = seen.role_changes();
-    let of_server = changes
-        .iter()
-        .filter(|(_, pod, _)| deployment_of(pod) == Some(deployment));
+    let of_server = changes.iter().filter(|(_, pod, _)| lasting_name(pod) == Some(name));
     let granted = of_server.filter(|(_, _, role)| *role == Some(PRIMARY));
     let breaches: Vec<Breach> = granted
         .map(|(at, pod, _)| Breach {

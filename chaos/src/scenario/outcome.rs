@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster;
 use crate::history::{Event, Happening};
 use crate::host_time::HostTime;
+use crate::judge::Judged;
 use crate::oracle::{Finding, Verdict};
+use crate::report;
 use crate::workload::{Kind, SessionKind};
 
 /// What became of one scenario, with all its rounds.
@@ -112,6 +115,23 @@ impl Outcome {
         }
     }
 
+    /// One more recording, with what the scenario expected of its rounds; writes its report.
+    pub(super) fn add(&mut self, judged: &Judged, own: Vec<Vec<Finding>>) -> Result<(), cluster::Error> {
+        let (history, general) = (&judged.history, &judged.verdict);
+        let all = Verdict {
+            findings: general.findings.iter().chain(own.iter().flatten()).cloned().collect(),
+            ..general.clone()
+        };
+        let report = judged.file.with_extension("html");
+        report::write(history, &all, &report).map_err(cluster::Error::io("write", &report))?;
+        self.writes_out = self.writes_out.max(longest_gap(&history.events, Kind::Write));
+        self.reads_out = self.reads_out.max(longest_gap(&history.events, Kind::Read));
+        self.rounds.extend(own);
+        self.verdicts.push(general.clone());
+        self.reports.push(report);
+        Ok(())
+    }
+
     /// Whether everything held.
     pub fn passed(&self) -> bool {
         let rounds = self.rounds.iter().flatten();
@@ -134,7 +154,7 @@ impl Outcome {
     pub fn lines(&self) -> Vec<String> {
         let word = if self.passed() { "ok  " } else { "FAIL" };
         let mut lines = vec![format!(
-            "{word}  {:26} writes out {:>6}   reads out {:>6}   took {:>5.1} s",
+            "{word}  {:31} writes out {:>6}   reads out {:>6}   took {:>5.1} s",
             self.name,
             told(self.writes_out),
             told(self.reads_out),
@@ -173,7 +193,7 @@ fn told(outage: Duration) -> String {
 }
 
 /// The longest time between two answers on new connections of one kind, the beginning and the end of the recording counted as answers.
-pub(super) fn longest_gap(events: &[Event], wanted: Kind) -> Duration {
+fn longest_gap(events: &[Event], wanted: Kind) -> Duration {
     let answers = events.iter().filter_map(|event| match &event.what {
         Happening::Client { kind, line, .. } if *kind == wanted && line.session == SessionKind::Fresh => {
             line.outcome.by().map(|_| line.at)

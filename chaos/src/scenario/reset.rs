@@ -31,11 +31,16 @@ pub(super) async fn reset(
         Ok(()) => Ok(()),
         Err(Failure::Missed(missing)) => {
             tell(&format!("the pair did not mend ({}); it is made anew", missing.missing));
-            installation.remake_pair(cluster, images).await.map_err(environment)?;
-            sound(installation, ANEW_LIMIT).await
+            anew(installation, cluster, images).await
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes the installation's example anew, in place of what is there, and waits until it is sound.
+pub(super) async fn anew(installation: &Installation<'_>, cluster: &Cluster, images: &Images) -> Result<(), Failure> {
+    installation.remake(cluster, images).await.map_err(environment)?;
+    sound(installation, ANEW_LIMIT).await
 }
 
 /// What a scenario stopped and could not start again.

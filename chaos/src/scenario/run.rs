@@ -6,22 +6,21 @@ use std::time::Duration;
 
 use super::act::{Act, Fault};
 use super::expect::{Expect, Seen};
-use super::outcome::{Outcome, longest_gap};
+use super::outcome::Outcome;
 use super::stage::{Failure, Stage, Tell};
 use super::wait::Roles;
 use super::{CLONED_WITHIN, Scenario, controllers, random, reset};
-use crate::cluster::{self, Cache, Cluster, Progress};
+use crate::cluster::{self, Cache, Cluster, OwnImage, Progress};
 use crate::console::Keys;
 use crate::fault::{self, Faults};
 use crate::ground::{Ground, Images};
 use crate::history::{Event, Happening, History};
 use crate::host_time::HostTime;
 use crate::install::example::TWO_DEPLOYMENTS;
-use crate::install::{Installation, NAMESPACE, PODS};
-use crate::oracle::{self, Finding, Verdict};
+use crate::install::{Example, Installation, NAMESPACE, PODS};
+use crate::judge::Judged;
+use crate::oracle::Finding;
 use crate::record::{self, Recorder};
-use crate::report;
-use crate::workload::Kind;
 
 /// Rounds that are recorded in one file: more would make it too large to be looked at.
 pub(super) const ROUNDS_A_RECORDING: usize = 10;
@@ -96,9 +95,18 @@ impl<'a> Runner<'a> {
     ///
     /// # Errors
     /// The environment failed; nothing is known of pgsteer. Whatever pgsteer does is in the outcome.
-    pub async fn play(&self, scenario: &Scenario, rounds: usize, tell: Tell<'_>) -> Result<Outcome, cluster::Error> {
+    pub async fn play(
+        &mut self,
+        scenario: &Scenario,
+        rounds: usize,
+        tell: Tell<'_>,
+    ) -> Result<Outcome, cluster::Error> {
         let began = HostTime::now();
         let mut outcome = Outcome::new(scenario.name);
+        if let Err(failure) = self.put_in_place(scenario.example(), tell).await {
+            missed(failure, &mut outcome)?;
+            return Ok(outcome);
+        }
         let wrong_clock = scenario
             .acts
             .iter()
@@ -131,10 +139,19 @@ impl<'a> Runner<'a> {
     }
 
     /// Plays the faults of these numbers that a seed gives, into one recording, and judges it.
-    pub async fn play_random(&self, seed: u64, numbers: Range<u32>, tell: Tell<'_>) -> Result<Outcome, cluster::Error> {
+    pub async fn play_random(
+        &mut self,
+        seed: u64,
+        numbers: Range<u32>,
+        tell: Tell<'_>,
+    ) -> Result<Outcome, cluster::Error> {
         let began = HostTime::now();
         let name = random_name(seed, &numbers);
         let mut outcome = Outcome::new(&name);
+        if let Err(failure) = self.put_in_place(TWO_DEPLOYMENTS, tell).await {
+            missed(failure, &mut outcome)?;
+            return Ok(outcome);
+        }
         let program = Program {
             file: name,
             before: usize::try_from(numbers.start).unwrap_or_default(),
@@ -145,6 +162,35 @@ impl<'a> Runner<'a> {
         self.record(&program, &mut outcome, tell).await?;
         outcome.took = HostTime::now().since(began);
         Ok(outcome)
+    }
+
+    /// Sees to it that this example is where the recorder looks.
+    async fn put_in_place(&mut self, example: Example, tell: Tell<'_>) -> Result<(), Failure> {
+        let example = example.in_place();
+        if self.installation.example == example {
+            return Ok(());
+        }
+        let before = self.installation.example.directory;
+        tell(&format!("{before} gives way to {}", example.directory));
+        let Installation {
+            cache,
+            project,
+            progress,
+            ..
+        } = self.installation;
+        let needed: Vec<OwnImage> = OwnImage::find(example.image).into_iter().collect();
+        self.ground.deliver(&needed, cache, project, progress).await?;
+        self.installation.example = example;
+        reset::anew(&self.installation, self.cluster, &self.images).await
+    }
+
+    /// Puts the pair back where a promoter has taken its place, for whoever uses the cluster next.
+    pub async fn put_the_pair_back(&mut self, tell: Tell<'_>) -> Result<(), cluster::Error> {
+        match self.put_in_place(TWO_DEPLOYMENTS, tell).await {
+            Ok(()) => Ok(()),
+            Err(Failure::Environment(error)) => Err(error),
+            Err(Failure::Missed(missing)) => Err(cluster::Error::timed_out(missing, &[])),
+        }
     }
 
     /// Plays some rounds into one recording, and judges it.
@@ -174,31 +220,20 @@ impl<'a> Runner<'a> {
                 }
             }
         }
-        let (_, history) = recorder.stop().await?;
+        let (file, history) = recorder.stop().await?;
+        let judged = Judged::of(file, history);
         let own: Vec<Vec<Finding>> = played
             .iter()
-            .map(|round| check(program.expects, round, &history))
+            .map(|round| check(program.expects, round, &judged.history))
             .collect();
         if program.expects.contains(&Expect::LateRequestsRefused) {
             let late = outcome.late.get_or_insert_default();
             for round in &played {
-                let requests = seen(round, &history).late_requests();
+                let requests = seen(round, &judged.history).late_requests();
                 late.add(&requests.iter().map(|write| write.code).collect::<Vec<u16>>());
             }
         }
-        let general = oracle::check(&history);
-        let all = Verdict {
-            findings: general.findings.iter().chain(own.iter().flatten()).cloned().collect(),
-            ..general.clone()
-        };
-        let report = self.reports.join(format!("{}.html", program.file));
-        report::write(&history, &all, &report).map_err(cluster::Error::io("write", &report))?;
-        outcome.writes_out = outcome.writes_out.max(longest_gap(&history.events, Kind::Write));
-        outcome.reads_out = outcome.reads_out.max(longest_gap(&history.events, Kind::Read));
-        outcome.rounds.extend(own);
-        outcome.verdicts.push(general);
-        outcome.reports.push(report);
-        Ok(())
+        outcome.add(&judged, own)
     }
 
     async fn round(

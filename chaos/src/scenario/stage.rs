@@ -13,7 +13,7 @@ use super::wait::{Roles, look};
 use crate::cluster::{self, Cluster, Error};
 use crate::console::Server;
 use crate::console::{Console, Keys};
-use crate::fault::{self, Faults, PodRef, deployment_of};
+use crate::fault::{self, Faults, PodRef, lasting_name, server};
 use crate::ground::Ground;
 use crate::history::{Event, Phase, PodSeen, State, Target};
 use crate::host_time::HostTime;
@@ -73,8 +73,8 @@ impl<'a> Stage<'a> {
                 let pods = pods(events);
                 let mut of_role = pods.values().filter(|seen| seen.role.as_deref() == Some(wanted));
                 let found = of_role.next().ok_or_else(|| format!("nobody is labelled {wanted}"))?;
-                let deployment = deployment_of(&found.pod).ok_or_else(|| format!("{} has no owner", found.pod))?;
-                Ok(deployment.to_owned())
+                let name = lasting_name(&found.pod).ok_or_else(|| format!("{} has no owner", found.pod))?;
+                Ok(name.to_owned())
             })
         };
         let client = cluster.client();
@@ -123,6 +123,10 @@ impl<'a> Stage<'a> {
             Act::Heal => self.heal(usize::MAX)?,
             Act::Pass(span) => pass(span).await,
             Act::Promote(who) => self.promote(who).await?,
+            Act::Ask { pod, words } => {
+                self.note(&format!("{pod}: {}", words.join(" ")));
+                tokio::task::block_in_place(|| server::command(self.cluster, pod, words))?;
+            }
             Act::Guard { patience, span } => {
                 let until = HostTime::now().after(span);
                 self.guard(patience, |_| HostTime::now() >= until).await;
@@ -267,8 +271,8 @@ impl<'a> Stage<'a> {
     }
 
     fn standing(&self, who: Who) -> Option<State> {
-        let deployment = self.roles.deployment(who);
-        self.events(|events| pod_of(events, deployment).and_then(|pod| state(events, &pod.uid).cloned()))
+        let name = self.roles.server(who);
+        self.events(|events| pod_of(events, name).and_then(|pod| state(events, &pod.uid).cloned()))
     }
 
     fn is_right(&self) -> bool {
@@ -282,10 +286,10 @@ impl<'a> Stage<'a> {
 
     /// The pod of a server as it is now.
     pub(super) fn server(&self, who: Who) -> Result<PodRef, Error> {
-        let deployment = self.roles.deployment(who);
-        self.events(|events| pod_of(events, deployment).and_then(|seen| pod_ref(seen, deployment)))
+        let name = self.roles.server(who);
+        self.events(|events| pod_of(events, name).and_then(|seen| pod_ref(seen, name)))
             .ok_or_else(|| Error::NoSuch {
-                what: format!("a running pod of {who} ({deployment})"),
+                what: format!("a running pod of {who} ({name})"),
                 hint: "it has none at the moment".to_owned(),
             })
     }
@@ -321,14 +325,14 @@ impl<'a> Stage<'a> {
 
 const PROMOTE: &str = "SELECT pg_promote(wait => false)";
 
-fn pod_ref(seen: &PodSeen, deployment: &str) -> Option<PodRef> {
+fn pod_ref(seen: &PodSeen, lasting_name: &str) -> Option<PodRef> {
     Some(PodRef {
         namespace: NAMESPACE.to_owned(),
         name: seen.pod.clone(),
         uid: seen.uid.clone(),
         node: seen.node.clone()?,
         address: seen.address.as_ref()?.parse().ok()?,
-        deployment: deployment.to_owned(),
+        lasting_name: lasting_name.to_owned(),
     })
 }
 

@@ -35,7 +35,7 @@ pub(super) fn targets(stage: &Stage<'_>, fault: Fault) -> Result<Vec<Target>, Er
         Fault::RotatePassword => named(vec![stage.server(Who::Primary)?.name]),
         Fault::Starve => named(vec!["host".to_owned()]),
         // A server that is stopped has no pod, but its name.
-        Fault::Wipe(who) => named(vec![stage.roles.deployment(who).to_owned()]),
+        Fault::Wipe(who) => named(vec![stage.roles.server(who).to_owned()]),
         Fault::Kill(who)
         | Fault::Freeze(who)
         | Fault::Terminate(who)
@@ -78,19 +78,19 @@ fn strike_now(stage: &mut Stage<'_>, fault: Fault) -> Result<(), Error> {
             object::delete_pod(&mut stage.faults, pod, true)
         }),
         Fault::Stop(who) => {
-            let deployment = stage.roles.deployment(who).to_owned();
+            let deployment = stage.roles.server(who).to_owned();
             object::stop_deployment(&mut stage.faults, NAMESPACE, &deployment)
         }
         Fault::Wipe(who) => {
-            let deployment = stage.roles.deployment(who).to_owned();
+            let deployment = stage.roles.server(who).to_owned();
             volume::wipe(&mut stage.faults, &deployment)
         }
         Fault::Fill(who) => {
-            let deployment = stage.roles.deployment(who).to_owned();
+            let deployment = stage.roles.server(who).to_owned();
             volume::fill(&mut stage.faults, &deployment)
         }
         Fault::Hang(who) => {
-            let deployment = stage.roles.deployment(who).to_owned();
+            let deployment = stage.roles.server(who).to_owned();
             volume::hang(&mut stage.faults, &deployment)
         }
         Fault::PauseReplay(who) => each(stage, who, |stage, pod| server::pause_replay(&mut stage.faults, pod)),
@@ -179,7 +179,7 @@ async fn exhaust(stage: &mut Stage<'_>, who: Who) -> Result<(), Failure> {
 
 /// The container that waits for a peer may not be up yet.
 async fn initdb(stage: &Stage<'_>, who: Who) -> Result<(), Failure> {
-    let deployment = stage.roles.deployment(who);
+    let deployment = stage.roles.server(who);
     let done = wait_for("initdb by force", INITDB_LIMIT, || async {
         let done = tokio::task::block_in_place(|| server::initdb_by_force(stage.cluster, deployment));
         done.map_err(|error| error.to_string())

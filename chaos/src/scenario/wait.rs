@@ -12,9 +12,9 @@ const ORPHAN: &str = "orphan";
 /// Who plays whom, for the waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Roles {
-    /// The Deployment of the server that was primary when the scenario began.
+    /// The lasting name of the server that was primary when the scenario began.
     pub(super) primary: String,
-    /// The Deployment of its standby.
+    /// That of its standby.
     pub(super) standby: String,
     /// Who held the Lease then.
     pub(super) holder: String,
@@ -23,8 +23,8 @@ pub(super) struct Roles {
 }
 
 impl Roles {
-    /// The Deployment of a server; nobody's for a controller.
-    pub(super) fn deployment(&self, who: Who) -> &str {
+    /// The lasting name of a server, its Deployment's where it has one; nobody's for a controller.
+    pub(super) fn server(&self, who: Who) -> &str {
         match who {
             Who::Primary => &self.primary,
             Who::Standby => &self.standby,
@@ -46,21 +46,19 @@ pub(super) fn pod_of_holder(holder: &str) -> &str {
 /// `Ok` when it has come about; else what is missing.
 pub(super) fn look(what: Await, roles: &Roles, events: &[Event]) -> Result<(), String> {
     match what {
-        Await::IsPrimary(who) => is_primary(events, roles.deployment(who)),
-        Await::IsReplica(who) => is_labelled(events, roles.deployment(who), REPLICA),
-        Await::IsOrphan(who) => is_labelled(events, roles.deployment(who), ORPHAN),
+        Await::IsPrimary(who) => is_primary(events, roles.server(who)),
+        Await::IsReplica(who) => is_labelled(events, roles.server(who), REPLICA),
+        Await::IsOrphan(who) => is_labelled(events, roles.server(who), ORPHAN),
         Await::NoPrimary => no_primary(events),
-        Await::Writable(who) => says(events, roles.deployment(who), |state| {
+        Await::Writable(who) => says(events, roles.server(who), |state| {
             matches!(state, State::Writable { .. })
         }),
-        Await::Down(who) => says(events, roles.deployment(who), |state| {
-            matches!(state, State::Down { .. })
-        }),
-        Await::Gone(who) => match pod_of(events, roles.deployment(who)) {
+        Await::Down(who) => says(events, roles.server(who), |state| matches!(state, State::Down { .. })),
+        Await::Gone(who) => match pod_of(events, roles.server(who)) {
             None => Ok(()),
             Some(pod) => Err(format!("{} is there", pod.pod)),
         },
-        Await::Running(who) => match of(events, roles.deployment(who))? {
+        Await::Running(who) => match of(events, roles.server(who))? {
             pod if pod.address.is_some() && !pod.is_terminating => Ok(()),
             pod => Err(format!("{} has no address, or is being deleted", pod.pod)),
         },
@@ -74,12 +72,12 @@ pub(super) fn look(what: Await, roles: &Roles, events: &[Event]) -> Result<(), S
     }
 }
 
-fn of<'a>(events: &'a [Event], deployment: &str) -> Result<&'a PodSeen, String> {
-    pod_of(events, deployment).ok_or_else(|| format!("{deployment} has no pod"))
+fn of<'a>(events: &'a [Event], name: &str) -> Result<&'a PodSeen, String> {
+    pod_of(events, name).ok_or_else(|| format!("{name} has no pod"))
 }
 
-fn is_labelled(events: &[Event], deployment: &str, wanted: &str) -> Result<(), String> {
-    let pod = of(events, deployment)?;
+fn is_labelled(events: &[Event], name: &str, wanted: &str) -> Result<(), String> {
+    let pod = of(events, name)?;
     if pod.role.as_deref() == Some(wanted) {
         Ok(())
     } else {
@@ -87,9 +85,9 @@ fn is_labelled(events: &[Event], deployment: &str, wanted: &str) -> Result<(), S
     }
 }
 
-fn is_primary(events: &[Event], deployment: &str) -> Result<(), String> {
-    is_labelled(events, deployment, PRIMARY)?;
-    let pod = of(events, deployment)?;
+fn is_primary(events: &[Event], name: &str) -> Result<(), String> {
+    is_labelled(events, name, PRIMARY)?;
+    let pod = of(events, name)?;
     let writes = endpoints(events, ServiceOf::Writes);
     if writes.len() == 1 && writes.iter().next() == pod.address.as_ref() {
         Ok(())
@@ -113,8 +111,8 @@ fn no_primary(events: &[Event]) -> Result<(), String> {
     }
 }
 
-fn says(events: &[Event], deployment: &str, is_meant: impl Fn(&State) -> bool) -> Result<(), String> {
-    let pod = of(events, deployment)?;
+fn says(events: &[Event], name: &str, is_meant: impl Fn(&State) -> bool) -> Result<(), String> {
+    let pod = of(events, name)?;
     match state(events, &pod.uid) {
         Some(said) if is_meant(said) => Ok(()),
         said => Err(format!("{} says {said:?}", pod.pod)),

@@ -76,9 +76,9 @@ impl Caught {
     /// The result in one line.
     pub fn line(&self) -> String {
         let broken: Vec<&str> = self.verdict.broken().map(|finding| finding.rule).collect();
-        let word = if self.is_caught() { "caught" } else { "MISSED" };
+        let word = if self.is_caught() { "ok  " } else { "FAIL" };
         format!(
-            "{word}  {}: expected {}, found {}; {}",
+            "{word}  {} is caught: expected {}, found {}; {}",
             self.sabotage.name(),
             self.sabotage.rule(),
             if broken.is_empty() {
