@@ -223,7 +223,7 @@ impl Installation<'_> {
     pub async fn remake(&self, cluster: &Cluster, images: &Images) -> Result<(), Error> {
         let kubectl = self.ground.kubectl();
         let namespace = self.example.namespace;
-        let all = "deployments,statefulsets,postgresroutes,postgresledgers,persistentvolumeclaims";
+        let all = "deployments,statefulsets,postgresroutes,persistentvolumeclaims";
         for words in [
             &["-n", namespace, "delete", all, "--all", "--wait=false"][..],
             &[
@@ -253,9 +253,14 @@ impl Installation<'_> {
             }
         });
         self.or_diagnosis(emptied.await).await?;
-        // Where Patroni keeps who leads, and which system it is.
-        let memory = ["-n", namespace, "delete", "configmaps", "-l", PODS];
-        kubectl.run(&memory, None).await?;
+        // What is remembered goes last: whoever was at work while its pods were ended may have written it once more. Patroni keeps who leads,
+        // and of which system, in ConfigMaps.
+        for memory in [
+            &["-n", namespace, "delete", "postgresledgers", "--all"][..],
+            &["-n", namespace, "delete", "configmaps", "-l", PODS],
+        ] {
+            kubectl.run(memory, None).await?;
+        }
         self.apply_example(images).await
     }
 
