@@ -65,6 +65,9 @@ test: check release ## check, the images, the demo and six scenarios on a cluste
 	@$(STEP) "images" $(CHAOS) images
 	@$(STEP) "the controller's Containerfile gives the same files" deploy/images/containerfile_test.sh controller "$$($(CHAOS) images controller)"
 	@$(STEP) "a node and its faults" cargo test -p pgsteer-chaos --locked --lib --test cluster -- --ignored
+	@$(STEP) "build Jaeger" $(CHAOS) build --jaeger
+	@$(STEP) "a switch, seen by Jaeger and Prometheus" cargo test -p pgsteer --locked --test routes a_switch_is -- --ignored --nocapture
+	@$(STEP) "the status page in Chromium" cargo test -p pgsteer --locked --test page -- --ignored
 	@$(STEP) "the chart, as a guest in somebody's cluster" cargo test --workspace --locked --test guest -- --ignored --nocapture
 	@trap '$(CHAOS) down' EXIT; $(STEP) "demo" $(CHAOS) demo --nodes $(NODES) --keep && \
 	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone

@@ -1,7 +1,7 @@
 // Draws what api/v1/events tells, as it comes. Everything is put in as text: a name of a pod is never markup.
 "use strict";
 
-const ROW_REM = 4.4; // the height of .pod
+const ROW_REM = 4.7; // the height of .pod
 const SWITCHES_SHOWN = 12;
 const TRUE_IS_BAD = new Set(["Blind", "SplitBrain", "LabelContested", "NoMark", "ForeignServer"]);
 const STATES = { Settled: "good", Moving: "odd", Paused: "odd" };
