@@ -1,4 +1,4 @@
-//! A Chromium of a test's own, without a window: opens a page, asks it, looks at it. It is spoken to by the DevTools protocol over two
+//! A Chromium of a test's own, without a window: opens a page, asks it, looks at it. It is spoken to by the `DevTools` protocol over two
 //! named pipes: one JSON message each, ended by a zero byte.
 
 use std::{
