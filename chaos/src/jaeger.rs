@@ -16,9 +16,6 @@ use crate::{
     wait::{TimedOut, wait_for},
 };
 
-/// It starts in well under a second; the rest is a busy host.
-const START_LIMIT: Duration = Duration::from_mins(1);
-
 /// Traces that one question asks for at most.
 const TRACES_MAX: &str = "1000";
 
@@ -135,15 +132,10 @@ impl Jaeger {
         let memory = [("SPAN_STORAGE_TYPE", "memory")];
         let beside = Beside::start(directory, "jaeger", programs.path("jaeger"), args, &memory)?;
         let jaeger = Self { beside, otlp, query };
-        let ready = wait_for("Jaeger to answer", START_LIMIT, || async {
-            match (jaeger.beside.check(), jaeger.traces("nobody").await) {
-                (Err(error), _) => Ok(Err(error)),
-                (Ok(()), Err(missing)) => Err(missing),
-                (Ok(()), Ok(_)) => Ok(Ok(())),
-            }
-        });
-        let log = jaeger.beside.log().to_owned();
-        ready.await.map_err(|timed_out| Error::timed_out(timed_out, &[log]))??;
+        let answers = jaeger
+            .beside
+            .until_ready("Jaeger to answer", || async { jaeger.traces("nobody").await.map(drop) });
+        answers.await?;
         Ok(jaeger)
     }
 

@@ -11,11 +11,7 @@ use serde_json::Value;
 use crate::{
     cluster::{Beside, Error, free_ports},
     http_get,
-    wait::wait_for,
 };
-
-/// It starts in about a second; the rest is a busy host.
-const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Where Debian puts it.
 const PROGRAM: &str = "/usr/bin/prometheus";
@@ -44,17 +40,13 @@ impl Prometheus {
         ];
         let beside = Beside::start(directory, "prometheus", Path::new(PROGRAM), args, &[])?;
         let prometheus = Self { beside, address };
-        let ready = wait_for("Prometheus to be ready", START_LIMIT, || async {
-            if let Err(error) = prometheus.beside.check() {
-                return Ok(Err(error));
-            }
+        let ready = prometheus.beside.until_ready("Prometheus to be ready", || async {
             match http_get::get(address, "/-/ready", "*/*").await {
-                Ok((200, _)) => Ok(Ok(())),
+                Ok((200, _)) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         });
-        let log = prometheus.beside.log().to_owned();
-        ready.await.map_err(|timed_out| Error::timed_out(timed_out, &[log]))??;
+        ready.await?;
         Ok(prometheus)
     }
 

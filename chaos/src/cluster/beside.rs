@@ -1,11 +1,16 @@
 //! One program beside a test, on loopback, without root: it ends when it is dropped, and when the process that started it dies.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Error;
 use super::component::{Component, Launcher, Room, Started};
 use super::keeper::Keeper;
 use super::layout::Layout;
+use crate::wait::wait_for;
+
+/// It starts within a second or two; the rest is a busy host.
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// A program that runs beside a test.
 #[derive(Debug)]
@@ -54,8 +59,23 @@ impl Beside {
         self.started.check().map(drop)
     }
 
-    /// Its log.
-    pub fn log(&self) -> &Path {
-        self.started.log()
+    /// Waits until `look` finds that it is ready for work. Fails early when it has ended by itself.
+    pub async fn until_ready<F, Look>(&self, what: &str, mut look: F) -> Result<(), Error>
+    where
+        F: FnMut() -> Look,
+        Look: Future<Output = Result<(), String>>,
+    {
+        let ready = wait_for(what, START_LIMIT, || {
+            let ended = self.started.check().err();
+            let looking = look();
+            async {
+                match ended {
+                    Some(error) => Ok(Err(error)),
+                    None => looking.await.map(Ok),
+                }
+            }
+        });
+        let log = self.started.log().to_owned();
+        ready.await.map_err(|timed_out| Error::timed_out(timed_out, &[log]))?
     }
 }

@@ -23,16 +23,17 @@ const PRIMARY_LIMIT: Duration = Duration::from_mins(1);
 
 /// Makes the table where there is none, empty.
 pub(super) async fn prepare(ground: &Ground, keys: &Keys) -> Result<(), Error> {
-    let opened = wait_for(
-        "a pod labelled primary that can be logged in to",
-        PRIMARY_LIMIT,
-        || async {
-            let primary = primary(ground).await.map_err(|error| error.to_string())?;
-            let primary = primary.ok_or_else(|| "no pod is labelled primary".to_owned())?;
-            let opened = keys.open(ground, &primary, DATABASE).await;
-            opened.map_err(|error| error.to_string())
-        },
-    );
+    let opened = wait_for("one pod labelled primary that takes writes", PRIMARY_LIMIT, || async {
+        let primary = primary(ground).await?;
+        let opened = keys.open(ground, &primary, DATABASE).await;
+        let console = opened.map_err(|error| error.to_string())?;
+        // Where the controllers were away the labels are those that they left.
+        match console.ask("SELECT pg_is_in_recovery()").await {
+            Ok(answer) if answer == "f" => Ok(console),
+            Ok(_) => Err(format!("{} is in recovery", primary.pod)),
+            Err(error) => Err(error.to_string()),
+        }
+    });
     let console = opened.await.map_err(|timed_out| Error::timed_out(timed_out, &[]))?;
     // Dropped, not emptied: a table of an earlier version of this program may have other columns.
     console
@@ -45,16 +46,22 @@ pub(super) async fn prepare(ground: &Ground, keys: &Keys) -> Result<(), Error> {
         .map(drop)
 }
 
-async fn primary(ground: &Ground) -> Result<Option<Server>, Error> {
+/// The one server whose pod is labelled primary; why there is none, in words.
+async fn primary(ground: &Ground) -> Result<Server, String> {
     let is_primary = |pod: &Pod| {
         let labels = pod.metadata.labels.as_ref();
         labels
             .and_then(|labels| labels.get(ROLE))
             .is_some_and(|role| role == PRIMARY)
     };
-    let servers = servers(&ground.client()).await?;
-    let primary = servers.into_iter().find(|(_, pod)| is_primary(pod));
-    Ok(primary.map(|(server, _)| server))
+    let servers = servers(&ground.client()).await.map_err(|error| error.to_string())?;
+    let labelled = servers.into_iter().filter(|(_, pod)| is_primary(pod));
+    let mut labelled: Vec<Server> = labelled.map(|(server, _)| server).collect();
+    match (labelled.pop(), labelled.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err("no pod is labelled primary".to_owned()),
+        (Some(_), others) => Err(format!("{} pods are labelled primary", others + 1)),
+    }
 }
 
 /// The rows that a server holds.

@@ -8,6 +8,8 @@ use crate::history::Part;
 /// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
+    /// Several steps that scenarios have in common.
+    Steps(&'static [Self]),
     /// A fault is injected.
     Fault(Fault),
     /// The fault that was injected first, of those that are not healed, ends.

@@ -47,12 +47,25 @@ mod wiped_alone;
 
 use std::time::Duration;
 
-use super::Scenario;
+use super::{Act, Await, Fault, Scenario, Who};
 
 /// A promoter of the usual kind needs this long to be sure that a server is dead.
 const PROMOTER_DECIDES: Duration = Duration::from_millis(300);
 /// A promoter that hears nothing waits longer: by then the route's `silentAfter`, 3 s, has passed too.
 const SILENCE_NOTICED: Duration = Duration::from_secs(4);
+/// The primary is killed, and the standby is promoted.
+const FAIL_OVER: Act = Act::Steps(&[
+    Act::Fault(Fault::Kill(Who::Primary)),
+    Act::Pass(PROMOTER_DECIDES),
+    Act::Promote(Who::Standby),
+    Act::Await(Await::IsPrimary(Who::Standby)),
+]);
+/// A primary that is not heard of any more is given up.
+const PROMOTED_WHEN_SILENT: Act = Act::Steps(&[
+    Act::Pass(SILENCE_NOTICED),
+    Act::Promote(Who::Standby),
+    Act::Await(Await::IsPrimary(Who::Standby)),
+]);
 /// The leader writes within milliseconds after the primary's end. A host on which it does not has shown nothing in this round.
 const UNDER_WAY_LIMIT: Duration = Duration::from_secs(2);
 /// The kernel sends again what was not acknowledged after 0.2, 0.4, 0.8, … seconds; the last of these that can matter here is 12.8.

@@ -118,6 +118,11 @@ impl<'a> Stage<'a> {
 
     async fn act(&mut self, act: Act) -> Result<(), Failure> {
         match act {
+            Act::Steps(acts) => {
+                for act in acts {
+                    Box::pin(self.act(*act)).await?;
+                }
+            }
             Act::Fault(fault) => self.strike(fault).await?,
             Act::HealFirst => self.heal(1)?,
             Act::Heal => self.heal(usize::MAX)?,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::PROMOTER_DECIDES;
-use crate::scenario::{Act, Await, Expect, Fault, MENDED_WITHIN, Scenario, Who};
+use super::FAIL_OVER;
+use crate::scenario::{Act, Expect, Fault, MENDED_WITHIN, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "clock-ahead",
@@ -11,10 +11,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     acts: &[
         Act::Fault(Fault::Skew(Who::Leader, 3600)),
         Act::Pass(Duration::from_secs(3)),
-        Act::Fault(Fault::Kill(Who::Primary)),
-        Act::Pass(PROMOTER_DECIDES),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        FAIL_OVER,
         Act::Pass(Duration::from_secs(6)),
         Act::Heal,
     ],

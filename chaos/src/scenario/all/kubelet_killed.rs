@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use super::PROMOTER_DECIDES;
-use crate::scenario::{Act, Await, CLONED_WITHIN, Expect, Fault, Scenario, Who};
+use super::FAIL_OVER;
+use crate::scenario::{Act, CLONED_WITHIN, Expect, Fault, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "kubelet-killed",
     about: "SIGKILL to the kubelet of the primary's node and to the primary; the standby is promoted",
     acts: &[
         Act::Fault(Fault::KillOnNodeOf("kubelet", Who::Primary)),
-        Act::Fault(Fault::Kill(Who::Primary)),
-        Act::Pass(PROMOTER_DECIDES),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        FAIL_OVER,
         Act::Pass(Duration::from_secs(3)),
         Act::Heal,
     ],

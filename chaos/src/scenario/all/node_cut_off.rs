@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use super::SILENCE_NOTICED;
-use crate::scenario::{Act, Await, CLONED_WITHIN, Expect, Fault, Scenario, Who};
+use super::PROMOTED_WHEN_SILENT;
+use crate::scenario::{Act, CLONED_WITHIN, Expect, Fault, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "node-cut-off",
     about: "the primary's node is cut off; the standby is promoted",
     acts: &[
         Act::Fault(Fault::Unplug(Who::Primary)),
-        Act::Pass(SILENCE_NOTICED),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        PROMOTED_WHEN_SILENT,
         Act::Pass(Duration::from_secs(3)),
         Act::Heal,
     ],

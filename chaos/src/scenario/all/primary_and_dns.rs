@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use super::PROMOTER_DECIDES;
-use crate::scenario::{Act, Await, Expect, Fault, MENDED_WITHIN, Scenario, Who};
+use super::FAIL_OVER;
+use crate::scenario::{Act, Expect, Fault, MENDED_WITHIN, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "primary-and-dns",
     about: "SIGKILL to the primary while the cluster's DNS is frozen; the standby is promoted",
     acts: &[
         Act::Fault(Fault::FreezeComponent("coredns")),
-        Act::Fault(Fault::Kill(Who::Primary)),
-        Act::Pass(PROMOTER_DECIDES),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        FAIL_OVER,
         Act::Pass(Duration::from_secs(3)),
         Act::Heal,
     ],

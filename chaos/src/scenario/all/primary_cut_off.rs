@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use super::SILENCE_NOTICED;
-use crate::scenario::{Act, Await, Expect, Fault, MENDED_WITHIN, Peer, Scenario, Who};
+use super::PROMOTED_WHEN_SILENT;
+use crate::scenario::{Act, Expect, Fault, MENDED_WITHIN, Peer, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "primary-cut-off",
     about: "the primary is cut off from everyone; the standby is promoted",
     acts: &[
         Act::Fault(Fault::Cut(Who::Primary, Peer::Everyone)),
-        Act::Pass(SILENCE_NOTICED),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        PROMOTED_WHEN_SILENT,
         Act::Pass(Duration::from_secs(3)),
         Act::Heal,
     ],

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use super::SILENCE_NOTICED;
-use crate::scenario::{Act, Await, Expect, Fault, MENDED_WITHIN, Scenario, Who};
+use super::PROMOTED_WHEN_SILENT;
+use crate::scenario::{Act, Expect, Fault, MENDED_WITHIN, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "primary-frozen",
     about: "the primary is frozen, the standby promoted, and the old primary goes on",
     acts: &[
         Act::Fault(Fault::Freeze(Who::Primary)),
-        Act::Pass(SILENCE_NOTICED),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        PROMOTED_WHEN_SILENT,
         Act::Pass(Duration::from_secs(2)),
         Act::Heal,
     ],

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::PROMOTER_DECIDES;
-use crate::scenario::{Act, Await, CLONED_WITHIN, Expect, Fault, Scenario, Who};
+use super::FAIL_OVER;
+use crate::scenario::{Act, CLONED_WITHIN, Expect, Fault, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "processors-starved",
@@ -11,10 +11,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     acts: &[
         Act::Fault(Fault::Starve),
         Act::Pass(Duration::from_secs(3)),
-        Act::Fault(Fault::Kill(Who::Primary)),
-        Act::Pass(PROMOTER_DECIDES),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        FAIL_OVER,
         Act::Heal,
     ],
     expects: &[Expect::EndsPrimary(Who::Standby)],

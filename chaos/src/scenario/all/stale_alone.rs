@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::SILENCE_NOTICED;
+use super::PROMOTED_WHEN_SILENT;
 use crate::scenario::{Act, Await, CLONED_WITHIN, Expect, Fault, Scenario, Who};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -10,9 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     about: "a beaten primary comes back alone, while its successor is down",
     acts: &[
         Act::Fault(Fault::Freeze(Who::Primary)),
-        Act::Pass(SILENCE_NOTICED),
-        Act::Promote(Who::Standby),
-        Act::Await(Await::IsPrimary(Who::Standby)),
+        PROMOTED_WHEN_SILENT,
         Act::Pass(Duration::from_secs(2)),
         Act::Fault(Fault::Stop(Who::Standby)),
         Act::Await(Await::NoPrimary),
