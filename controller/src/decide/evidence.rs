@@ -179,7 +179,7 @@ fn started_with(container: Container, report: &Report) -> bool {
 pub(crate) struct Sight {
     /// No pod replies, or none has replied yet: labels are held.
     pub(crate) blind: bool,
-    /// Whether silence may withdraw a role.
+    /// Whether silence may withdraw a role: others are heard at the same time.
     pub(crate) silence_counts: bool,
     /// When this changes if nothing replies any more.
     pub(crate) expires: Option<Tick>,
@@ -195,15 +195,23 @@ pub(crate) fn sight(observed: &Observed, policy: &Policy) -> Sight {
         .pods
         .values()
         .any(|pod| pod.lifecycle != Lifecycle::Ended && pod.ip.is_some());
-    let last_reply = observed.pods.values().filter_map(|pod| pod.sightings.replied).max();
-    let replies_until = last_reply
-        .filter(|at| *at >= observed.reign.began)
-        .map(|at| at + policy.silent_after)
-        .filter(|until| *until > observed.at);
+    let last_reply = observed
+        .pods
+        .values()
+        .filter_map(|pod| pod.sightings.replied)
+        .max()
+        .filter(|at| *at >= observed.reign.began);
+    let within = |limit| last_reply.map(|at| at + limit).filter(|until| *until > observed.at);
+    let heard_until = within(policy.sighting_limit());
+    let replies_until = within(policy.silent_after);
     Sight {
         blind: asked && replies_until.is_none(),
-        silence_counts: proven && replies_until.is_some(),
-        expires: replies_until.or(Some(observed.reign.began + policy.silent_after)),
+        // Whose wire is cut hears the last of each pod within an interval. Only somebody who answers after that tells us apart
+        // from a dead server, whose last answer happened to be the oldest.
+        silence_counts: proven && heard_until.is_some(),
+        expires: heard_until
+            .or(replies_until)
+            .or(Some(observed.reign.began + policy.silent_after)),
     }
 }
 

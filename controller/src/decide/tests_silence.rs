@@ -97,6 +97,23 @@ fn sight_ends_exactly_when_the_last_reply_is_silent_after_old() {
 }
 
 #[test]
+fn whose_wire_is_cut_does_not_withdraw_from_the_one_whose_last_answer_is_the_oldest() {
+    let ms = Duration::from_millis;
+    let cut = |ago| {
+        primary(seconds(3), Pod::silent).edit(|observed| {
+            let at = observed.at - ago;
+            let other = observed.pods.values_mut().find(|pod| pod.sightings.replied > Some(at));
+            other.expect("it has just answered").sightings.replied = Some(at);
+        })
+    };
+    check([
+        ("the other fell silent with it", cut(ms(2_950)), &[]),
+        ("the other may just have been late", cut(ms(1_800)), &[]),
+        ("the other is heard", cut(ms(1_799)), &["withdraw a to none"]),
+    ]);
+}
+
+#[test]
 fn a_silent_primary_is_held_while_its_standby_receives() {
     let ms = Duration::from_millis;
     let world = |from, to, timeline| {
