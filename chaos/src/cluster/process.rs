@@ -1,7 +1,9 @@
 //! Processes of the host, named so that a number used again by the kernel is never mistaken for the process that had it first.
 
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Error;
@@ -66,6 +68,29 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> std::io::Result<bool> {
         signal_if(self.pid, signal, || self.is_alive())
     }
+
+    /// Blocks until this very process has ended, at most `limit`; whether it has. One that waits for a disk ends when that has answered.
+    pub(crate) fn ends_within(&self, limit: Duration) -> std::io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(true);
+        };
+        let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => handle,
+            Err(rustix::io::Errno::SRCH) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
+        if !self.is_alive() {
+            return Ok(true);
+        }
+        let limit = Timespec::try_from(limit).map_err(std::io::Error::other)?;
+        // Readable means ended, also when its parent has not looked yet.
+        let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit));
+        match ended {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(!self.is_alive()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Sends a signal to whatever has this number, if it is still the one that was meant. `false` when nothing was sent.
@@ -111,6 +136,24 @@ mod tests {
     fn a_cut_line_is_no_process() {
         assert_eq!(Process::parse("42 (sh) S 7 42"), None);
         assert_eq!(Process::parse(""), None);
+    }
+
+    #[test]
+    fn a_process_that_runs_on_is_waited_for_no_longer_than_the_limit_and_one_that_is_killed_to_its_end() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep starts");
+        let process = Process::find(i32::try_from(child.id()).expect("pids are small")).expect("it runs");
+        assert!(!process.ends_within(Duration::from_millis(1)).expect("it can be polled"));
+        process.signal(Signal::KILL).expect("it is ours");
+        assert!(process.ends_within(Duration::from_mins(1)).expect("it can be polled"));
+        child.wait().expect("it has ended");
+        assert!(
+            process
+                .ends_within(Duration::ZERO)
+                .expect("a process that is gone has ended")
+        );
     }
 
     #[test]

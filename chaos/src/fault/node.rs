@@ -1,6 +1,7 @@
 //! A node that is switched off: every process on it dies at once, its cable is dead, and its disks keep what they have.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -10,6 +11,9 @@ use crate::cluster::{Cluster, Error, cgroup};
 
 /// A process that is killed may have forked a moment before: so often the node is looked at again.
 const LOOKS_MAX: usize = 50;
+
+/// A killed process that waits for a disk ends when that has answered. So long one is waited for before the node is looked at again.
+const ENDED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A node's containerd reads its state before it listens: a second or two. The command that runs this is bounded.
 const UNTIL_CONTAINERD_ANSWERS: &str = "until ctr version >/dev/null 2>&1; do sleep 0.1; done";
@@ -51,11 +55,14 @@ fn kill_everything(cluster: &Cluster, node: &str) -> Result<(), Error> {
         if left.is_empty() {
             return Ok(());
         }
-        for process in left {
-            process
-                .signal(Signal::KILL)
-                .map_err(Error::io("kill a process of", &group))?;
-        }
+        let killing = Error::io("kill a process of", &group);
+        left.iter()
+            .try_for_each(|process| process.signal(Signal::KILL).map(drop))
+            .and_then(|()| {
+                left.iter()
+                    .try_for_each(|process| process.ends_within(ENDED_WITHIN).map(drop))
+            })
+            .map_err(killing)?;
     }
     Err(Error::NoSuch {
         what: format!("an end of the processes of node {node}"),

@@ -25,6 +25,8 @@ use crate::wait::{PACE, TimedOut, pass, wait_for};
 /// Names move within two seconds and a Lease runs out within five; a server is back within ten. Two busy cores take several times that. A
 /// wait that must come to its end is given up after this.
 const AWAIT_LIMIT: Duration = Duration::from_secs(90);
+/// A server that was killed is noticed, and its label withdrawn, within a fraction of this.
+const RIGHT_FOR: Duration = Duration::from_secs(1);
 /// A standby takes writes 25 ms after it was asked; a starved host was seen to take ten seconds.
 const PROMOTION_LIMIT: Duration = Duration::from_secs(30);
 
@@ -284,9 +286,27 @@ impl<'a> Stage<'a> {
         self.events(|events| look(Await::Right, &self.roles, events).is_ok())
     }
 
-    /// Ends when every role is right, or tells what is not.
+    /// Ends when every role has been right for [`RIGHT_FOR`], or tells what is not. A fault of a moment ago has changed nothing yet.
     pub(super) async fn until_right(&self, limit: Duration) -> Result<(), TimedOut> {
-        self.until(Await::Right, limit).await
+        let text = Await::Right.to_string();
+        let mut right_since = None;
+        let right = wait_for(&text, limit, || {
+            let seen = self.events(|events| look(Await::Right, &self.roles, events));
+            let now = HostTime::now();
+            let since = *right_since.get_or_insert(now);
+            let held = match seen {
+                Ok(()) if now.since(since) >= RIGHT_FOR => Ok(()),
+                Ok(()) => Err("it has only just come about".to_owned()),
+                Err(missing) => {
+                    right_since = None;
+                    Err(missing)
+                }
+            };
+            async { held }
+        });
+        right.await?;
+        self.note(&format!("came about: {text}"));
+        Ok(())
     }
 
     /// The pod of a server as it is now.
