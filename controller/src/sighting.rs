@@ -19,7 +19,7 @@ pub enum Via {
 /// One dated piece of evidence from one probe of one pod.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sighting {
-    /// When the answer, or the failure, was there.
+    /// When the question was asked: what is said to it is no older.
     pub at: Tick,
     /// How long the question took.
     pub took: Duration,

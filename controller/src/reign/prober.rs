@@ -6,7 +6,8 @@
 //!            ask  <----------'  at once: a fresh connection decides
 //! ```
 //!
-//! At most one kept and one fresh connection are in use. What is seen is sent to the loop; nothing is decided here.
+//! At most one kept and one fresh connection are in use, and neither waits for the other's answer. What is seen is sent to the loop;
+//! nothing is decided here.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-use probe::{Evidence, News, ProbeError, Report, Standing, classify};
+use futures::{FutureExt as _, future::BoxFuture};
+use probe::{Evidence, News, ProbeError, Pulse, Report, Standing, classify};
 use shared::route::Connection;
 use tokio::sync::{mpsc, watch};
 
@@ -94,6 +96,28 @@ struct Opened {
     session: Option<Box<dyn Kept>>,
 }
 
+/// The session that is kept, and what it does.
+enum Session {
+    /// There is none.
+    None,
+    /// It asks nothing.
+    Idle(Box<dyn Kept>),
+    /// It asks, while fresh connections go on: it is given back with the answer.
+    Asking(BoxFuture<'static, Asked>),
+}
+
+/// The answer on a kept session; without one the session is over, which says nothing by itself.
+struct Asked {
+    asked: Tick,
+    session: Box<dyn Kept>,
+    answer: Option<Answer>,
+}
+
+enum Answer {
+    Pulse(Pulse),
+    Full(Report),
+}
+
 struct Prober {
     assignment: Assignment,
     surroundings: Surroundings,
@@ -121,6 +145,7 @@ pub(crate) async fn run(assignment: Assignment, surroundings: Surroundings, pace
 /// What the task woke up for.
 enum Woke {
     Fresh(Box<Opened>),
+    Asked(Asked),
     News(News),
     Pause,
     Pace,
@@ -128,18 +153,18 @@ enum Woke {
 
 impl Prober {
     async fn run(&mut self) {
-        let mut kept: Option<Box<dyn Kept>> = None;
-        // A task of its own, so that a slow login never holds up the kept session, nor the other way round.
+        let mut kept = Session::None;
+        // A task of its own, so that a slow login never holds up the kept session.
         let mut fresh: Tasks<Opened> = Tasks::new(&self.surroundings.host.gate);
         let mut fresh_due = self.surroundings.host.clock.now();
         while !self.surroundings.out.is_closed() {
             let now = self.surroundings.host.clock.now();
-            if kept.is_none() && self.last.take().is_some() {
+            if matches!(kept, Session::None) && self.last.take().is_some() {
                 // The end of a session says nothing by itself: a fresh connection decides, now.
                 fresh_due = now;
             }
             if fresh.is_empty() && now >= fresh_due {
-                let keep = kept.is_none() && *self.pace.borrow() != Pace::Terminating;
+                let keep = matches!(kept, Session::None) && *self.pace.borrow() != Pace::Terminating;
                 fresh.spawn(self.open(keep));
             }
             let fresh_in = if fresh.is_empty() {
@@ -147,46 +172,53 @@ impl Prober {
             } else {
                 FRESH_EVERY
             };
-            let pause = self.pause(kept.is_some(), fresh_in);
+            let pause = self.pause(&kept, fresh_in);
             match wake(&mut fresh, &mut kept, &mut self.pace, pause).await {
                 Woke::Fresh(opened) => {
-                    let Opened { asked, answer, session } = *opened;
-                    let evidence = evidence(&answer);
-                    self.unclear = if evidence == Evidence::Unclear {
-                        self.unclear.saturating_add(1)
-                    } else {
-                        0
-                    };
-                    fresh_due = self.surroundings.host.clock.now() + self.again(evidence);
-                    if evidence == Evidence::Starting {
-                        kept = None;
-                    } else if session.is_some() {
-                        kept = session;
-                    }
-                    let answer = answer.map(|report| self.learn(report, kept.is_some()));
-                    self.see(Via::Fresh, asked, answer).await;
+                    let evidence = evidence(&opened.answer);
+                    fresh_due = self.opened(*opened, evidence, &mut kept).await;
                 }
-                Woke::News(News::Standing(_)) => self.ask_kept(&mut kept).await,
-                Woke::News(News::Ended(_)) => kept = None,
-                Woke::Pace if *self.pace.borrow() == Pace::Terminating => kept = None,
+                Woke::Asked(asked) => kept = self.asked(asked).await,
+                Woke::News(News::Standing(_)) => kept = self.ask(kept, false),
+                Woke::News(News::Ended(_)) => kept = Session::None,
+                Woke::Pace if *self.pace.borrow() == Pace::Terminating => kept = Session::None,
                 Woke::Pace => {}
-                Woke::Pause => self.pulse(&mut kept).await,
+                Woke::Pause => kept = self.ask(kept, true),
             }
         }
     }
 
+    /// A fresh connection has brought something. Answers when the next one is due.
+    async fn opened(&mut self, opened: Opened, evidence: Evidence, kept: &mut Session) -> Tick {
+        let Opened { asked, answer, session } = opened;
+        self.unclear = if evidence == Evidence::Unclear {
+            self.unclear.saturating_add(1)
+        } else {
+            0
+        };
+        let due = self.surroundings.host.clock.now() + self.again(evidence);
+        if evidence == Evidence::Starting {
+            *kept = Session::None;
+        } else if let Some(session) = session {
+            *kept = Session::Idle(session);
+        }
+        let keeps = !matches!(kept, Session::None);
+        let answer = answer.map(|report| self.learn(report, keeps));
+        self.see(Via::Fresh, asked, answer).await;
+        due
+    }
+
     /// How long nothing happens: until the next pulse, or until the next fresh connection is due.
-    fn pause(&self, keeps: bool, fresh_in: Duration) -> Duration {
+    fn pause(&self, kept: &Session, fresh_in: Duration) -> Duration {
         let interval = match *self.pace.borrow() {
             Pace::Hurried => self.assignment.interval.min(HURRIED),
             Pace::Steady | Pace::Terminating => self.assignment.interval,
         };
         let jitter = self.surroundings.host.chance.up_to(interval / JITTER_PARTS);
         let fresh_in = fresh_in.max(Duration::from_millis(1));
-        if keeps {
-            interval.saturating_sub(jitter).min(fresh_in)
-        } else {
-            fresh_in
+        match kept {
+            Session::Idle(_) => interval.saturating_sub(jitter).min(fresh_in),
+            Session::None | Session::Asking(_) => fresh_in,
         }
     }
 
@@ -242,32 +274,38 @@ impl Prober {
         }
     }
 
-    async fn pulse(&mut self, kept: &mut Option<Box<dyn Kept>>) {
-        let Some(session) = kept else { return };
-        let asked = self.surroundings.host.clock.now();
-        let unchanged = match session.pulse(self.assignment.timeout).await {
-            Ok(pulse) => self.last.clone().filter(|last| pulse.standing == Some(last.standing)),
-            Err(_says_nothing_by_itself) => {
-                *kept = None;
-                return;
-            }
+    /// Asks on the kept session, if there is one that asks nothing yet: by a pulse, or in full.
+    fn ask(&self, kept: Session, pulse: bool) -> Session {
+        let Session::Idle(mut session) = kept else { return kept };
+        let (asked, timeout) = (self.surroundings.host.clock.now(), self.assignment.timeout);
+        let asking = async move {
+            // A failure says nothing by itself.
+            let answer = if pulse {
+                session.pulse(timeout).await.ok().map(Answer::Pulse)
+            } else {
+                session.ask(timeout).await.ok().map(Answer::Full)
+            };
+            Asked { asked, session, answer }
         };
-        match unchanged {
-            Some(report) => self.see(Via::Kept, asked, Ok(report)).await,
-            None => self.ask_kept(kept).await,
-        }
+        Session::Asking(asking.boxed())
     }
 
-    async fn ask_kept(&mut self, kept: &mut Option<Box<dyn Kept>>) {
-        let Some(session) = kept else { return };
-        let asked = self.surroundings.host.clock.now();
-        match session.ask(self.assignment.timeout).await {
-            Ok(report) => {
-                let report = self.learn(report, true);
-                self.see(Via::Kept, asked, Ok(report)).await;
+    /// The kept session has been asked.
+    async fn asked(&mut self, asked: Asked) -> Session {
+        let Asked { asked, session, answer } = asked;
+        let known = match answer {
+            None => return Session::None,
+            Some(Answer::Full(report)) => self.learn(report, true),
+            Some(Answer::Pulse(pulse)) => {
+                let unchanged = self.last.clone().filter(|last| pulse.standing == Some(last.standing));
+                let Some(unchanged) = unchanged else {
+                    return self.ask(Session::Idle(session), false);
+                };
+                unchanged
             }
-            Err(_says_nothing_by_itself) => *kept = None,
-        }
+        };
+        self.see(Via::Kept, asked, Ok(known)).await;
+        Session::Idle(session)
     }
 
     /// Remembers an answer for the pulses on a kept session, and gives back what is known now. The answers of the kept session and of a fresh
@@ -281,10 +319,10 @@ impl Prober {
     /// Tells the loop.
     async fn see(&mut self, via: Via, asked: Tick, answer: Result<Report, Failure>) {
         let evidence = evidence(&answer);
-        let at = self.surroundings.host.clock.now();
+        let now = self.surroundings.host.clock.now();
         let (route, pod) = (&self.assignment.route, &self.assignment.pod);
         let metrics = &self.surroundings.metrics;
-        metrics.probed(&route.namespace, &route.name, &pod.name, evidence, at.since(asked));
+        metrics.probed(&route.namespace, &route.name, &pod.name, evidence, now.since(asked));
         let (reply, detail) = match &answer {
             Ok(_) => (true, String::new()),
             Err(Failure::NoLogin(reason)) => (false, reason.clone()),
@@ -292,8 +330,9 @@ impl Prober {
         };
         self.rejected = matches!(&answer, Err(Failure::Probe(error)) if error.wants_new_credentials());
         let sighting = Sighting {
-            at,
-            took: at.since(asked),
+            // It may be read long after it was given, when the process stood still meanwhile; it was not given before this.
+            at: asked,
+            took: now.since(asked),
             ip: self.assignment.ip,
             evidence,
             report: answer.ok(),
@@ -315,9 +354,14 @@ impl Prober {
     }
 }
 
-/// The answer, with the farthest position that the same server told on the same timeline.
+/// The answer, with the farthest position that the same server told on the same timeline. One that takes writes does so until it ends:
+/// what says otherwise was said before.
 fn newer(mut report: Report, last: Option<Report>) -> Report {
     if let Some(last) = last {
+        let server = |one: &Report| (one.postmaster_started, one.system_identifier);
+        if server(&report) == server(&last) && last.standing == Standing::Writable && report.standing != last.standing {
+            return last;
+        }
         let same = |one: &Report| {
             (
                 one.postmaster_started,
@@ -346,14 +390,15 @@ fn evidence(answer: &Result<Report, Failure>) -> Evidence {
 /// Waits for whatever comes first.
 async fn wake(
     fresh: &mut Tasks<Opened>,
-    kept: &mut Option<Box<dyn Kept>>,
+    kept: &mut Session,
     pace: &mut watch::Receiver<Pace>,
     pause: Duration,
 ) -> Woke {
-    let news = async {
+    let kept = async {
         match kept {
-            Some(session) => session.news().await,
-            None => std::future::pending().await,
+            Session::None => std::future::pending().await,
+            Session::Idle(session) => Woke::News(session.news().await),
+            Session::Asking(asking) => Woke::Asked(asking.await),
         }
     };
     #[expect(
@@ -366,10 +411,12 @@ async fn wake(
         // One that was cut off says nothing; the next is due at once.
         Some(Ok(opened)) = fresh.join_next() => Woke::Fresh(Box::new(opened)),
         Ok(()) = pace.changed() => Woke::Pace,
-        news = news => Woke::News(news),
+        kept = kept => kept,
         () = paused => Woke::Pause,
     }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_kept;
