@@ -139,7 +139,7 @@ pub struct ReignView {
     pub term: Term,
     /// Who leads.
     pub holder: Holder,
-    /// When it began to look at this route.
+    /// When it began to look at this route; anew after the process stood still, because nobody listened meanwhile.
     pub began: Tick,
     /// On how many nodes a pod of this route has replied in this reign.
     pub nodes_replied: usize,

@@ -21,7 +21,7 @@ const CONTEST_REPAIR_EVERY: Duration = Duration::from_secs(30);
 /// What one reign remembers of one route.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// When the reign began to look at the route.
+    /// When the reign began to look at the route, without standing still since.
     pub(crate) began: Tick,
     /// When the mark was last written, or the reign began.
     pub(crate) mark_written: Tick,
@@ -51,6 +51,11 @@ impl Memory {
             pods: BTreeMap::new(),
             replied: BTreeMap::new(),
         }
+    }
+
+    /// Begins to look anew: nothing was heard for a while because nobody listened. That is nobody's silence.
+    pub(crate) const fn look_anew(&mut self, now: Tick) {
+        self.began = now;
     }
 
     /// A pod on this node has replied.
@@ -152,6 +157,16 @@ mod tests {
             memory.look("a", &LabelState::Known(Role::Replica), false, at(second));
         }
         assert_eq!(memory.repair_not_before("a"), None);
+    }
+
+    #[test]
+    fn after_a_standstill_everybody_has_time_to_be_heard_and_nothing_else_is_forgotten() {
+        let mut memory = Memory::new(at(1));
+        memory.replied(Some("n1"), "a");
+        memory.set_unknown("a", true);
+        memory.look_anew(at(9));
+        assert_eq!((memory.began, memory.mark_written), (at(9), at(1)));
+        assert!(memory.unknown("a") && memory.nodes_replied() == 1);
     }
 
     #[test]

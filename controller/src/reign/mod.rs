@@ -61,6 +61,13 @@ use tending::Tended;
 /// Every route has a turn at least this often, so that a lost event costs seconds, never for ever.
 const TURN_EVERY: Duration = Duration::from_secs(2);
 
+/// The loop comes round at least this often, if only to notice that the process stood still.
+const ROUND_MAX: Duration = Duration::from_millis(500);
+
+/// A loop that comes round so much later than it meant to stood still with its process (SIGSTOP, a paused virtual machine, no share of the
+/// processor). What was not heard meanwhile is no server's silence.
+const STOOD_STILL: Duration = Duration::from_millis(500);
+
 /// Sightings that wait for the loop. It takes thousands a second; more than this means that it is stuck, and the probes wait.
 const SIGHTINGS_MAX: usize = 4096;
 
@@ -292,11 +299,15 @@ struct Government {
 impl Government {
     async fn run(&mut self, mut seen: mpsc::Receiver<Seen>, watches: &mut Tasks<&'static str>) {
         self.everything_is_due();
-        let mut round_due = self.context.clock.now() + TURN_EVERY;
+        let mut meant = self.context.clock.now();
+        let mut round_due = meant + TURN_EVERY;
         let context = Arc::clone(&self.context);
         while !context.stop.is_cancelled() {
             context.health.beat();
             let now = context.clock.now();
+            if now.since(meant) >= STOOD_STILL {
+                self.look_anew(now, now.since(meant));
+            }
             if now >= round_due {
                 self.everything_is_due();
                 self.show_sizes(seen.len());
@@ -310,8 +321,11 @@ impl Government {
                 self.give_up_blind().await;
                 return;
             }
-            let pause = self.next_wake(round_due).since(context.clock.now());
-            match self.next(&mut seen, watches, pause.max(Duration::from_millis(1))).await {
+            let now = context.clock.now();
+            let pause = self.next_wake(round_due).since(now);
+            let pause = pause.clamp(Duration::from_millis(1), ROUND_MAX);
+            meant = now + pause;
+            match self.next(&mut seen, watches, pause).await {
                 Ok(None) => {}
                 Ok(Some(met)) => {
                     warn!(%met, "this replica is not the latest leader: it stops and leaves the Lease alone");
@@ -365,6 +379,18 @@ impl Government {
             () = paused => {}
         }
         Ok(None)
+    }
+
+    /// The process stood still, and goes on.
+    fn look_anew(&mut self, now: Tick, late: Duration) {
+        warn!(
+            ?late,
+            "this process stood still: what it did not hear meanwhile counts as nobody's silence"
+        );
+        for tended in self.routes.values_mut() {
+            tended.memory.look_anew(now);
+        }
+        self.everything_is_due();
     }
 
     /// The workload that owns a pod has been read.
