@@ -14,6 +14,7 @@ use super::{
     postgres::{ContainerState, HOSTS_MAX, Process, SERVERS, SYSTEM},
     settled,
     story::{Beat, Turn, other},
+    trouble,
     world::{Event, Sim, World},
 };
 
@@ -59,6 +60,9 @@ pub(crate) fn begin(sim: &Arc<Sim>, world: &mut World) {
     world.trace.line(world.now, &[9, what], || {
         format!("==== failover {what}: from pg-{primary} to pg-{next}")
     });
+    if world.rng.random_ratio(1, 4) {
+        trouble::catch_leader(world);
+    }
     match what {
         0..40 => {
             world.fault(Fault::ServerCrash);

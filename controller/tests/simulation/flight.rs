@@ -211,6 +211,10 @@ pub(crate) fn carry(sim: &Arc<Sim>, world: &mut World, mut flight: Box<Flight>) 
     } else if let Verb::Watch { since } = flight.request.verb {
         watch(sim, world, &flight, since)
     } else {
+        if flight.request.verb == Verb::List {
+            let Request { kind, name, .. } = &flight.request;
+            world.api.watches.listed(flight.host, *kind, name);
+        }
         let (mut reply, change) = world.api.write(&flight.request);
         told(world, &flight, &reply);
         if let Some(change) = change {
@@ -271,7 +275,9 @@ fn whole(reply: Reply) -> Got {
 
 fn watch(sim: &Arc<Sim>, world: &mut World, flight: &Flight, since: u64) -> Got {
     let Request { kind, name, .. } = &flight.request;
-    let Some(missed) = world.api.missed(*kind, name, since) else {
+    // Nobody is left without what was withheld from him once all is mended.
+    let told_all = world.story.chaos || !world.api.watches.has_gap(flight.host, *kind, name);
+    let Some(missed) = world.api.missed(*kind, name, since).filter(|_| told_all) else {
         return Got::Reply(StatusCode::OK, Body::Whole(Some(EXPIRED.into())));
     };
     let (id, body) = world.api.watches.begin(flight.host, *kind, name, world.now);
@@ -324,7 +330,7 @@ fn notify(sim: &Arc<Sim>, world: &mut World, id: u64, frame: Frame) {
     let (host, last_due) = (watch.host, watch.last_due);
     if world.strikes(Fault::EventDropped) {
         world.fault(Fault::EventDropped);
-        world.lossy(id);
+        world.api.watches.withheld(id);
         return;
     }
     let mut due = world.now + Duration::from_micros(world.rng.random_range(100..1_500));
@@ -336,7 +342,7 @@ fn notify(sim: &Arc<Sim>, world: &mut World, id: u64, frame: Frame) {
     if world.strikes(Fault::EventReordered) {
         // Those behind it go ahead.
         world.fault(Fault::EventReordered);
-        world.lossy(id);
+        world.api.watches.withheld(id);
         due = due.max(last_due) + world.span(50, 1_500);
     } else {
         due = due.max(last_due);

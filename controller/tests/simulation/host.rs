@@ -18,6 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::SliceRandom as _};
 use tokio::{sync::Notify, time::Instant};
 
+use super::standstill::Standstill;
+
 /// The wall clock's time at which every seed begins: 2026-01-01.
 const BEGIN: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
@@ -92,6 +94,7 @@ pub(crate) struct HostGate {
     state: Mutex<GateState>,
     /// Tells the simulation that a trap went off.
     sprung: Arc<Notify>,
+    standstill: Arc<Standstill>,
 }
 
 #[derive(Debug)]
@@ -107,7 +110,7 @@ struct GateState {
 }
 
 impl HostGate {
-    pub(crate) fn new(seed: u64, put_off: Option<u32>, sprung: Arc<Notify>) -> Self {
+    pub(crate) fn new(seed: u64, put_off: Option<u32>, sprung: Arc<Notify>, standstill: Arc<Standstill>) -> Self {
         Self {
             state: Mutex::new(GateState {
                 rng: SmallRng::seed_from_u64(seed),
@@ -119,6 +122,7 @@ impl HostGate {
                 sprung: None,
             }),
             sprung,
+            standstill,
         }
     }
 
@@ -172,6 +176,11 @@ impl HostGate {
 
 impl Gate for HostGate {
     fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.standstill.step() {
+            // Nobody goes on, so that whoever moves the time can look.
+            self.sprung.notify_one();
+            return Poll::Pending;
+        }
         let mut state = self.state();
         if state.open
             && let Some((left, then)) = state.trap

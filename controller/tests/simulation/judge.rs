@@ -23,7 +23,13 @@ const WORD_STANDS: Duration = Duration::from_secs(15);
 /// What a probe brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Answer { writable: bool },
+    Answer {
+        writable: bool,
+    },
+    /// Only that it takes writes, or that it does not.
+    Beat {
+        writable: bool,
+    },
     Down,
     Nothing,
 }
@@ -150,7 +156,8 @@ impl Judge {
 pub(crate) fn heard(world: &mut World, (host, life): (usize, u32), server: usize, address: u8, what: Heard) {
     let timeline = world.servers.of[server].timeline;
     let owner = world.judge.shown.iter().position(|shown| *shown == Some(address));
-    if owner.is_some_and(|owner| owner != server) && what == (Heard::Answer { writable: true }) {
+    let writable = matches!(what, Heard::Answer { writable: true } | Heard::Beat { writable: true });
+    if writable && owner.is_some_and(|owner| owner != server) {
         world.judge.mistaken += 1;
     }
     for pod in [Some(server), owner.filter(|owner| *owner != server)]
@@ -169,6 +176,7 @@ pub(crate) fn heard(world: &mut World, (host, life): (usize, u32), server: usize
 fn hear(world: &mut World, (host, life): (usize, u32), server: usize, timeline: u32, what: Heard) {
     let now = world.now;
     let ear = world.judge.ears.entry((host, life, server)).or_default();
+    let before = ear.claim;
     match what {
         Heard::Answer { writable: true } => {
             ear.writable = Some(now);
@@ -177,14 +185,22 @@ fn hear(world: &mut World, (host, life): (usize, u32), server: usize, timeline: 
                 ear.claim = Some((timeline, now));
             }
         }
-        Heard::Answer { writable: false } | Heard::Down => ear.claim = None,
+        // It says no more than that an earlier answer still holds.
+        Heard::Beat { writable: true } => ear.writable = Some(now),
+        Heard::Answer { writable: false } | Heard::Beat { writable: false } | Heard::Down => ear.claim = None,
         Heard::Nothing => {}
+    }
+    let claim = ear.claim;
+    if claim != before {
+        world.trace.line(now, &[13, host as u64, server as u64], || {
+            format!("        replica {host} hears pg-{server}: {what:?}, timeline {timeline}")
+        });
     }
     world.trace.note(&[
         5,
         host as u64,
         server as u64,
-        u64::from(matches!(what, Heard::Answer { .. })),
+        u64::from(matches!(what, Heard::Answer { .. } | Heard::Beat { .. })),
     ]);
 }
 
@@ -337,7 +353,7 @@ fn pod_changed(world: &mut World, change: &Change, by_controller: bool) {
         world.judge.see_address(&change.name, after);
     }
     if by_controller {
-        world.judge.writes += 1;
+        world.judge.writes += u64::from(!accession(change));
         stamps_rise(world, change);
     }
     // I1: never two.
@@ -374,6 +390,18 @@ fn stamps_rise(world: &mut World, change: &Change) {
     }
 }
 
+/// Whether an object is stamped for a new leader, and nothing else: however right everything is, a leader may be followed by another.
+fn accession(change: &Change) -> bool {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        return false;
+    };
+    let term = |object: &Object| stamp(&object.value).map(|(term, _)| term);
+    let (old, new) = (&before.value, &after.value);
+    term(before) < term(after)
+        && old["metadata"]["labels"] == new["metadata"]["labels"]
+        && old["spec"]["mark"] == new["spec"]["mark"]
+}
+
 /// Whether nothing but the mark's position has moved on, as it does once a minute.
 fn upkeep(change: &Change) -> bool {
     let (Some(before), Some(after)) = (&change.before, &change.after) else {
@@ -393,9 +421,7 @@ fn ledger_changed(world: &mut World, change: &Change) {
         world.judge.born.entry(after.uid.clone()).or_insert(now);
     }
     stamps_rise(world, change);
-    if !upkeep(change) {
-        world.judge.writes += 1;
-    }
+    world.judge.writes += u64::from(!accession(change) && !upkeep(change));
     let Some(before) = change.before.as_ref().and_then(|object| mark(&object.value)) else {
         return;
     };

@@ -29,6 +29,7 @@ mod seed;
 mod session;
 mod settled;
 mod slices;
+mod standstill;
 mod story;
 mod trace;
 mod trouble;

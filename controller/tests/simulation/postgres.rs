@@ -63,7 +63,7 @@ pub(crate) struct Server {
     pub(crate) started: Timestamp,
     /// Another number, another postmaster.
     pub(crate) incarnation: u64,
-    /// Promoted without what the last primary had.
+    /// It lacks much of what the last primary had.
     pub(crate) far_behind: bool,
     pub(crate) pod: PodState,
 }

@@ -128,7 +128,8 @@ pub(crate) fn start(sim: &Arc<Sim>, world: &mut World, index: usize) {
     let (life, clock) = (world.hosts[index].life, Arc::clone(&world.hosts[index].clock));
     let identity = identity(&format!("pgsteer-{index}"), world.rng.random());
     let put_off = world.story.put_off;
-    let gate = Arc::new(HostGate::new(world.rng.random(), put_off, Arc::clone(&sim.stirred)));
+    let (stirred, standstill) = (Arc::clone(&sim.stirred), Arc::clone(&sim.standstill));
+    let gate = Arc::new(HostGate::new(world.rng.random(), put_off, stirred, standstill));
     let host = host::Host {
         clock: Arc::<HostClock>::clone(&clock),
         chance: Arc::new(HostChance::new(world.rng.random())),

@@ -9,7 +9,7 @@ use super::{
     flight,
     host::Began,
     story, trouble,
-    world::{Event, Sim},
+    world::{Event, Sim, World},
 };
 
 /// The driver never sleeps longer than this.
@@ -33,10 +33,16 @@ pub(crate) struct Outcome {
 
 /// Runs a seed; `shown`: its trace is printed.
 pub(crate) fn run(seed: u64, shown: bool) -> Outcome {
+    run_beside(seed, shown, |_| ())
+}
+
+/// Runs a seed, and beside it whatever `begin` begins.
+pub(crate) fn run_beside(seed: u64, shown: bool, begin: impl FnOnce(&Arc<Sim>)) -> Outcome {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let (sim, outcome) = runtime.block_on(async {
         let sim = Sim::new(seed, shown, Began::now());
+        begin(&sim);
         let outcome = drive(&sim, seed).await;
         (sim, outcome)
     });
@@ -47,26 +53,28 @@ pub(crate) fn run(seed: u64, shown: bool) -> Outcome {
 
 async fn drive(sim: &Arc<Sim>, seed: u64) -> Outcome {
     story::begin(sim);
+    let mut before = Duration::ZERO;
     loop {
         let pause = {
+            let stuck = sim.standstill.is_reached() && sim.standstill.time_goes_on();
             let mut guard = sim.world();
             let world = &mut *guard;
+            if stuck {
+                never_waits(world);
+            }
+            if std::mem::replace(&mut before, world.now) != world.now && sim.standstill.time_goes_on() {
+                never_waits(world);
+            }
             trouble::sprung(sim, world);
             while let Some(event) = world.agenda.take(world.now) {
+                if sim.standstill.step() {
+                    never_waits(world);
+                    break;
+                }
                 happen(sim, world, event);
             }
             if world.story.over || world.judge.broken.is_some() {
-                return Outcome {
-                    seed,
-                    broken: world.judge.broken.take(),
-                    span: world.now,
-                    switches: world.judge.switches,
-                    mistaken: world.judge.mistaken,
-                    counters: world.counters.clone(),
-                    settled_after: world.story.settled_after,
-                    sum: world.trace.sum(),
-                    lines: world.trace.lines(),
-                };
+                return outcome(seed, world);
             }
             let next = world.agenda.next().unwrap_or(world.now + SLEEP_MAX);
             next.saturating_sub(world.now)
@@ -75,7 +83,29 @@ async fn drive(sim: &Arc<Sim>, seed: u64) -> Outcome {
     }
 }
 
-fn happen(sim: &Arc<Sim>, world: &mut super::world::World, event: Event) {
+fn never_waits(world: &mut World) {
+    let at = world.now;
+    world.judge.breaks(
+        "I7, everything that goes on waits for something",
+        format!("the time stands still at {at:?}"),
+    );
+}
+
+fn outcome(seed: u64, world: &mut World) -> Outcome {
+    Outcome {
+        seed,
+        broken: world.judge.broken.take(),
+        span: world.now,
+        switches: world.judge.switches,
+        mistaken: world.judge.mistaken,
+        counters: world.counters.clone(),
+        settled_after: world.story.settled_after,
+        sum: world.trace.sum(),
+        lines: world.trace.lines(),
+    }
+}
+
+fn happen(sim: &Arc<Sim>, world: &mut World, event: Event) {
     match event {
         Event::Carry(flight) => flight::carry(sim, world, flight),
         Event::Answer(answer) => flight::answer(sim, world, answer),

@@ -43,6 +43,8 @@ struct HostSession {
 enum How {
     Fresh,
     Kept,
+    /// Whether an earlier answer still holds; nothing else of the answer is read.
+    Pulse,
 }
 
 /// What a server says, and as which postmaster.
@@ -141,6 +143,7 @@ async fn question(
             life,
             of.map(|(server, _)| server),
             address,
+            how,
             Err(silence(Phase::Login)),
         );
     }
@@ -153,7 +156,7 @@ async fn question(
         _ if !way.is_zero() => pass(way / 2).await,
         _ => {}
     }
-    hear(sim, host, life, of.map(|(server, _)| server), address, answer)
+    hear(sim, host, life, of.map(|(server, _)| server), address, how, answer)
 }
 
 /// What the server says at this moment.
@@ -184,12 +187,12 @@ fn asked_now(
         (Process::Hung, _) | (Process::HungPostmaster, How::Fresh) => return Err(silence(Phase::Login)),
         (Process::Starting, How::Fresh) => return Err(said_no("57P03")),
         (Process::Full, How::Fresh) => return Err(said_no("53300")),
-        (Process::Starting, How::Kept) => {
+        (Process::Starting, How::Kept | How::Pulse) => {
             return Err(ProbeError::Lost {
                 reason: "the session is over".to_owned(),
             });
         }
-        (Process::Up, _) | (Process::HungPostmaster | Process::Full, How::Kept) => {}
+        (Process::Up, _) | (Process::HungPostmaster | Process::Full, How::Kept | How::Pulse) => {}
     }
     let row = Row::of(
         server,
@@ -224,15 +227,20 @@ fn hear(
     life: u32,
     of: Option<usize>,
     address: u8,
+    how: How,
     answer: Result<Answered, ProbeError>,
 ) -> Result<Answered, ProbeError> {
     let mut guard = sim.world();
     let world = &mut *guard;
     let server = of.or(world.servers.addresses.get(&address).copied());
     let heard = match &answer {
-        Ok(answered) => Heard::Answer {
-            writable: answered.report.standing == Standing::Writable,
-        },
+        Ok(answered) => {
+            let writable = answered.report.standing == Standing::Writable;
+            match how {
+                How::Fresh | How::Kept => Heard::Answer { writable },
+                How::Pulse => Heard::Beat { writable },
+            }
+        }
         Err(ProbeError::Refused) => Heard::Down,
         Err(ProbeError::Sqlstate { code, .. }) if code == "57P03" => Heard::Down,
         Err(_) => Heard::Nothing,
@@ -312,9 +320,9 @@ impl Row {
 // === impl HostSession ===
 
 impl HostSession {
-    async fn asked(&self, deadline: Duration) -> Result<Answered, ProbeError> {
+    async fn asked(&self, how: How, deadline: Duration) -> Result<Answered, ProbeError> {
         let of = Some((self.server, self.incarnation));
-        question(&self.sim, self.host, self.life, self.address, How::Kept, of, deadline).await
+        question(&self.sim, self.host, self.life, self.address, how, of, deadline).await
     }
 }
 
@@ -338,7 +346,7 @@ impl HostSession {
         };
         let writable = server.writable;
         let by = (self.host, self.life);
-        super::judge::heard(world, by, self.server, self.address, Heard::Answer { writable });
+        super::judge::heard(world, by, self.server, self.address, Heard::Beat { writable });
         let standing = world.servers.reports.then_some(standing);
         Some(Pulse { standing })
     }
@@ -346,7 +354,7 @@ impl HostSession {
 
 impl Kept for HostSession {
     fn ask(&mut self, deadline: Duration) -> BoxFuture<'_, Result<Report, ProbeError>> {
-        async move { self.asked(deadline).await.map(|answered| answered.report) }.boxed()
+        async move { self.asked(How::Kept, deadline).await.map(|answered| answered.report) }.boxed()
     }
 
     fn pulse(&mut self, deadline: Duration) -> BoxFuture<'_, Result<Pulse, ProbeError>> {
@@ -355,7 +363,7 @@ impl Kept for HostSession {
             if let Some(pulse) = self.beat() {
                 return Ok(pulse);
             }
-            let answered = self.asked(deadline).await?;
+            let answered = self.asked(How::Pulse, deadline).await?;
             let standing = answered.report.hot_standby_reported.then_some(answered.report.standing);
             Ok(Pulse { standing })
         }

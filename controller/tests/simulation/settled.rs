@@ -38,8 +38,11 @@ pub(crate) fn missing(world: &World, primary: usize) -> Option<String> {
     (names != [objects::pod_name(primary)]).then(|| format!("the write Service leads to {names:?}"))
 }
 
-/// Whether nobody leads, or the leader has not looked at everything yet.
+/// Whether nobody leads, or the leader has not looked at everything yet, or another one may turn up.
 fn unled(world: &World) -> Option<String> {
+    if world.hosts.iter().any(Host::stands_still) {
+        return Some("a replica stands still".to_owned());
+    }
     let lease = world.api.get(Kind::Lease, "pgsteer");
     let spec = lease.map(|lease| &lease.value["spec"]);
     let holder = spec

@@ -33,11 +33,11 @@ const ROUNDS_MAX: u32 = 12;
 /// How long everything may take to come right. A replica that stepped down blind stays out for up to a minute.
 const SETTLED_WITHIN: Duration = Duration::from_secs(100);
 
-/// For so long everything has been right before it counts as settled.
-const SETTLED_FOR: Duration = Duration::from_millis(1_200);
+/// For so long everything has been right before it counts as settled: a server that was out of reach is heard again within that.
+const SETTLED_FOR: Duration = Duration::from_millis(2_000);
 
 /// For so long nothing more is written then.
-const QUIET_FOR: Duration = Duration::from_millis(2_500);
+const QUIET_FOR: Duration = Duration::from_millis(1_800);
 
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -182,13 +182,6 @@ impl World {
     pub(crate) fn strikes(&mut self, fault: Fault) -> bool {
         self.story.chaos && self.permille(self.story.rates[fault as usize])
     }
-
-    /// Something was withheld from the reader of a watch.
-    pub(crate) fn lossy(&mut self, watch: u64) {
-        if let Some(watch) = self.api.watches.open.get_mut(&watch) {
-            watch.lossy = true;
-        }
-    }
 }
 
 /// Begins: everything is deployed, nothing has gone wrong yet.
@@ -286,23 +279,14 @@ fn heal(sim: &Arc<Sim>, world: &mut World) {
         world.hosts[host].cut_until = world.now;
         world.hosts[host].write_trap = None;
         if let Some(running) = &world.hosts[host].running {
+            // One that stands still goes on when its time has come.
             running.gate.disarm();
-            running.gate.open();
         }
-        flight::release(sim, world, host);
     }
     for hung in std::mem::take(&mut world.hung) {
         drop(hung.send(Got::Broken));
     }
-    let lossy: Vec<u64> = world
-        .api
-        .watches
-        .open
-        .iter()
-        .filter(|(_, watch)| watch.lossy)
-        .map(|(id, _)| *id)
-        .collect();
-    for watch in lossy {
+    for watch in world.api.watches.with_gaps() {
         let after = world.span(0, 500);
         let [expired, end] = [Frame::Line(EXPIRED.into()), Frame::End];
         sim.plan(world, after, Event::Deliver { watch, frame: expired });

@@ -145,9 +145,18 @@ pub(crate) fn begin(sim: &Arc<Sim>, world: &mut World, fault: Fault) {
     }
 }
 
+/// The leader stands still somewhere between what it is about to hear and what it writes about it.
+pub(crate) fn catch_leader(world: &mut World) {
+    set_trap(world, 60, AtPoll::Pause);
+}
+
 /// A replica crashes, or stands still, at some await soon.
 fn trap(world: &mut World, then: AtPoll) {
-    let (host, polls) = (target(world), world.rng.random_range(0..150));
+    set_trap(world, 150, then);
+}
+
+fn set_trap(world: &mut World, polls_max: u32, then: AtPoll) {
+    let (host, polls) = (target(world), world.rng.random_range(0..polls_max));
     if let Some(running) = &world.hosts[host].running {
         running.gate.set_trap(polls, then);
     }
@@ -186,9 +195,9 @@ pub(crate) fn pause(sim: &Arc<Sim>, world: &mut World, host: usize, life: u32, b
     };
     running.gate.close();
     world.fault(by);
-    let long = world.rng.random_ratio(1, 2);
-    let span = if long {
-        world.span(4_000, 9_000)
+    let outlasts = world.rng.random_ratio(1, 2);
+    let span = if outlasts {
+        world.story.ttl + world.span(200, 4_000)
     } else {
         world.span(300, 4_000)
     };
@@ -294,7 +303,7 @@ fn server_trouble(sim: &Arc<Sim>, world: &mut World, fault: Fault, index: usize)
             world.fault(fault);
             renew(sim, world, index);
             let server = &mut world.servers.of[index];
-            server.lsn -= BACK;
+            (server.lsn, server.far_behind) = (server.lsn - BACK, true);
         }
         Fault::PodReplaced => {
             world.fault(fault);

@@ -1,7 +1,7 @@
 //! Watches: each reader has its own queue, and its own troubles on the way.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -48,15 +48,18 @@ pub(crate) struct Watch {
     pub(crate) name: String,
     /// The frame that was sent last arrives then; the next one not before.
     pub(crate) last_due: Duration,
-    /// Something was withheld from the reader: it has to list anew some day.
-    pub(crate) lossy: bool,
     queue: Arc<Mutex<Queue>>,
 }
+
+/// Who reads: a host, and what it watches.
+type Reader = (usize, Kind, String);
 
 /// All watches.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     pub(crate) open: BTreeMap<u64, Watch>,
+    /// From whom something was withheld: its later watches do not bring it either, so it has to list anew some day.
+    gaps: BTreeSet<Reader>,
     begun: u64,
 }
 
@@ -85,11 +88,35 @@ impl Watches {
             kind,
             name: name.to_owned(),
             last_due: now,
-            lossy: false,
             queue: Arc::clone(&queue),
         };
         self.open.insert(self.begun, watch);
         (self.begun, WatchBody { queue })
+    }
+
+    /// Something was withheld from the reader of a watch.
+    pub(crate) fn withheld(&mut self, id: u64) {
+        if let Some(watch) = self.open.get(&id) {
+            self.gaps.insert(watch.reader());
+        }
+    }
+
+    /// Whether something was withheld from a reader since it last listed.
+    pub(crate) fn has_gap(&self, host: usize, kind: Kind, name: &str) -> bool {
+        self.gaps.contains(&(host, kind, name.to_owned()))
+    }
+
+    /// The open watches that do not bring their reader everything.
+    pub(crate) fn with_gaps(&self) -> Vec<u64> {
+        let open = self.open.iter();
+        open.filter(|(_, watch)| self.gaps.contains(&watch.reader()))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// A reader is shown everything that there is.
+    pub(crate) fn listed(&mut self, host: usize, kind: Kind, name: &str) {
+        self.gaps.remove(&(host, kind, name.to_owned()));
     }
 
     /// A frame reaches its reader, unless there is none any more.
@@ -107,6 +134,10 @@ impl Watches {
 }
 
 impl Watch {
+    fn reader(&self) -> Reader {
+        (self.host, self.kind, self.name.clone())
+    }
+
     fn push(&self, frame: Frame) {
         let mut queue = lock(&self.queue);
         queue.frames.push_back(frame);

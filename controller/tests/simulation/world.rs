@@ -22,6 +22,7 @@ use super::{
     postgres::Servers,
     replica::Host,
     slices::Endpoint,
+    standstill::Standstill,
     story::Story,
     trace::Trace,
 };
@@ -83,6 +84,7 @@ pub(crate) struct Sim {
     pub(crate) began: Began,
     /// The agenda has a new first event, or a trap went off.
     pub(crate) stirred: Arc<Notify>,
+    pub(crate) standstill: Arc<Standstill>,
     processes: Mutex<JoinSet<()>>,
 }
 
@@ -112,12 +114,14 @@ impl Sim {
             world: Mutex::new(world),
             began,
             stirred: Arc::new(Notify::new()),
+            standstill: Arc::default(),
             processes: Mutex::default(),
         })
     }
 
     /// The world as it is now.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.standstill.look();
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.now = self.began.elapsed();
         world
