@@ -226,6 +226,25 @@ async fn a_guest_touches_nothing_but_its_own_and_the_chart_is_installed_upgraded
     host.run("kubectl -n other delete postgresroute,postgresledger --all");
     assert!(host.chaos("uninstall", &["--yes"]).status.success());
     assert_eq!(host.ours(), Vec::<String>::new());
+
+    the_demo_is_played_and_leaves_nothing(&host);
+}
+
+/// Everything that the demo does, but for the faults that it cannot bring about here.
+fn the_demo_is_played_and_leaves_nothing(host: &Host) {
+    let refused = host.chaos("run", &["--yes", "--all"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(told(&refused).contains("chaos demo"), "{}", told(&refused));
+
+    let demo = host.chaos("demo", &["--yes"]);
+    let said = told(&demo);
+    assert!(demo.status.success(), "{said}");
+    assert!(
+        said.contains("skipped: kube-apiserver frozen") && said.contains("\nPASS\n"),
+        "{said}"
+    );
+    assert_eq!(host.ours(), Vec::<String>::new());
+    eprintln!("{}", said.split("report: ").last().unwrap_or_default());
 }
 
 /// Nothing is made before the user agrees, nor where a namespace of the same name is somebody else's.
