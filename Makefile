@@ -38,7 +38,7 @@ demo: release ## boot, install, kill the primary under load: a timeline, PASS or
 	@$(CHAOS) demo --nodes $(NODES)
 
 chaos: release ## every fault, one after the other, under load: its outage and its verdict; SHARD=1/2 plays half; then liars are caught
-	@trap '$(CHAOS) down' EXIT; $(CHAOS) up --nodes $(NODES) || exit; status=0; \
+	@$(CHAOS) up --nodes $(NODES) || exit; trap '$(CHAOS) down' EXIT; status=0; \
 	  $(STEP) "scenarios" $(CHAOS) run --all || status=$$?; \
 	  $(STEP) "the judge catches liars" $(CHAOS) textbook $(SABOTAGES) || status=$$?; exit $$status
 

@@ -313,7 +313,9 @@ async fn play_textbook(
         progress: Progress::Told,
         example: TWO_DEPLOYMENTS,
     };
-    let caught = Box::pin(textbook::catch_all(&installation, &images, &args)).await;
+    let TextbookArgs { sabotage, reports } = args;
+    let reports = reports.unwrap_or_else(|| scenario::default_reports(state.root()));
+    let caught = Box::pin(textbook::catch_all(&installation, &images, &sabotage, &reports)).await;
     ended(caught.map_err(Unfinished::from))
 }
 

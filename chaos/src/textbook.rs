@@ -12,6 +12,7 @@ mod play;
 mod wanted;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -51,9 +52,9 @@ pub struct TextbookArgs {
     /// controller just runs in place of pgsteer until SIGINT or SIGTERM.
     #[arg(long, value_enum)]
     pub sabotage: Vec<Sabotage>,
-    /// Where the histories and reports go.
-    #[arg(long, value_name = "DIR", default_value = "reports")]
-    pub reports: std::path::PathBuf,
+    /// Where the histories and reports go. Default: `reports` beside the cluster's state.
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
 }
 
 /// One promise, broken on purpose.

@@ -1,5 +1,5 @@
 use super::Heal;
-use super::pod::{first_of, first_of_container};
+use super::pod::{first_of, first_of_container, lasting_name};
 use crate::cluster::process::Process;
 
 fn process(pid: i32, parent: i32, name: &str) -> Process {
@@ -56,4 +56,19 @@ fn how_a_fault_heals_survives_being_written_and_read() {
     ]);
     let text = serde_json::json!(heal).to_string();
     assert_eq!(serde_json::from_str::<Heal>(&text).expect("it is one"), heal);
+}
+
+#[test]
+fn a_server_keeps_its_name_when_its_pod_is_made_anew() {
+    let cases = [
+        ("pg-node1-795679f4d4-czrrr", Some("pg-node1")),
+        // Five random letters may all be digits.
+        ("pg-node1-795679f4d4-24567", Some("pg-node1")),
+        ("patroni-0", Some("patroni-0")),
+        ("pg-monitor-12", Some("pg-monitor-12")),
+        ("writer", None),
+    ];
+    for (pod, name) in cases {
+        assert_eq!(lasting_name(pod), name, "{pod}");
+    }
 }

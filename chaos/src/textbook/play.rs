@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use shared::ledger::PostgresLedger;
 
-use super::{Sabotage, Textbook, TextbookArgs};
+use super::{Sabotage, Textbook};
 use crate::cluster;
 use crate::console::Server;
 use crate::console::{POSTGRES_PORT, servers};
@@ -98,12 +98,13 @@ const SETTLED_LIMIT: Duration = Duration::from_mins(3);
 pub async fn catch_all(
     installation: &Installation<'_>,
     images: &Images,
-    args: &TextbookArgs,
+    sabotages: &[Sabotage],
+    reports: &Path,
 ) -> Result<bool, install::Error> {
     let mut all = true;
-    for sabotage in &args.sabotage {
+    for sabotage in sabotages {
         installation.wait_until_settled(SETTLED_LIMIT).await?;
-        let caught = Box::pin(catch(installation.ground, images, *sabotage, &args.reports)).await?;
+        let caught = Box::pin(catch(installation.ground, images, *sabotage, reports)).await?;
         installation.progress.tell(&caught.line());
         all &= caught.is_caught();
     }
