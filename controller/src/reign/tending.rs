@@ -198,10 +198,11 @@ impl Government {
             key,
             &scene,
             &observed,
-            plan,
+            &plan,
             ledger.map(|ledger| ledger.spec.clone()),
             term,
         );
+        self.show(key, &scene, &observed, &plan);
     }
 
     /// Labels that pods were born with are taken off; whoever wrote the template should know. Each pod is told about once.
@@ -259,11 +260,11 @@ impl Government {
         key: &RouteKey,
         scene: &Scenery,
         observed: &Observed,
-        plan: Plan,
+        plan: &Plan,
         ledger: Option<shared::ledger::PostgresLedgerSpec>,
         term: Term,
     ) {
-        self.tell_of_word(key, scene, &plan);
+        self.tell_of_word(key, scene, plan);
         let Some(tended) = self.routes.get_mut(key) else { return };
         tended.wake_at = plan.wake_at;
         let teller = Teller {
@@ -272,23 +273,14 @@ impl Government {
             clock: self.context.clock.as_ref(),
             reign: &self.accession,
         };
-        teller.turn(key, tended, observed, &plan);
+        teller.turn(key, tended, observed, plan);
         let _within = tended.switch.enter();
         if tended.last_verdict != Some(plan.verdict) {
             info!(route = %key, verdict = plan.verdict.as_str(), actions = plan.actions.len(), "decided");
             tended.last_verdict = Some(plan.verdict);
         }
-        let view = showing::view(observed, &plan, |at| since_1970(self.context.clock.as_ref(), at));
+        let view = showing::view(observed, plan, |at| since_1970(self.context.clock.as_ref(), at));
         self.context.metrics.show_route(&key.namespace, &key.name, view);
-        let shown = live::route(
-            &scene.route,
-            (&key.namespace, &key.name),
-            observed,
-            &plan,
-            tended.course.cause(),
-            |at| wall_at(self.context.clock.as_ref(), at),
-        );
-        self.context.live.show(key, shown);
         let now = self.context.clock.now();
         // record (status, Events): a status is written between turns, not while a role is being moved, unless it cannot be moved.
         let moving = plan
@@ -299,7 +291,7 @@ impl Government {
             let (refused, last_switch) = (tended.refused.clone(), tended.last_switch.clone());
             let outcome = Outcome::Decided {
                 observed,
-                plan: &plan,
+                plan,
                 refused: refused.as_deref(),
                 last_switch: last_switch.phases(),
             };
@@ -329,8 +321,23 @@ impl Government {
         };
         tended.last_switch.marks(&plan.actions, &place.now);
         let switch = tended.switch.clone();
-        let work = turn::carry_out(Arc::clone(&self.context), key.clone(), place, plan.actions, switch);
+        let work = turn::carry_out(
+            Arc::clone(&self.context),
+            key.clone(),
+            place,
+            plan.actions.clone(),
+            switch,
+        );
         self.turns.spawn(work);
+    }
+
+    /// Shows people what was found and decided. It looks ahead, so it comes after the writes have gone out.
+    fn show(&self, key: &RouteKey, scene: &Scenery, observed: &Observed, plan: &Plan) {
+        let Some(tended) = self.routes.get(key) else { return };
+        let clock = self.context.clock.as_ref();
+        let (name, cause) = ((key.namespace.as_str(), key.name.as_str()), tended.course.cause());
+        let shown = live::route(&scene.route, name, observed, plan, cause, |at| wall_at(clock, at));
+        self.context.live.show(key, shown);
     }
 
     /// A route that cannot be served as it is written: nobody is probed, nothing is written but its status.
