@@ -6,7 +6,10 @@ use serde_json::json;
 use shared::{
     role::Role,
     route::PostgresRoute,
-    status::Reason::{self, AsExpected, PersonMustChoose, SeveralWritable},
+    status::{
+        Member,
+        Reason::{self, AsExpected, PersonMustChoose, SeveralWritable},
+    },
 };
 
 use super::fixtures::{TERM, World, seconds};
@@ -75,4 +78,28 @@ fn two_servers_that_take_writes_are_told_of_loudly_once_and_not_once_a_turn() {
         told(&World::pair(), &mut route).contains(&(false, AsExpected)),
         "its end is told"
     );
+}
+
+#[test]
+fn a_new_leader_that_has_seen_nothing_yet_keeps_what_was_found() {
+    let mut route = route();
+    let found = |route: &PostgresRoute| route.status.as_ref().unwrap().members.clone();
+    told(&World::pair(), &mut route);
+    let before = found(&route);
+    assert!(before.iter().all(|member| member.since.is_some()), "{before:?}");
+    let unseen = ["a", "b"].into_iter().fold(World::pair(), |world, name| {
+        world.edit_pod(name, |pod| pod.sightings = crate::sighting::Sightings::default())
+    });
+    told(&unseen, &mut route);
+    let parts = |members: &[Member]| -> Vec<_> {
+        let parts = members
+            .iter()
+            .map(|member| (member.evidence.clone(), member.timeline, member.since.clone()));
+        parts.collect()
+    };
+    assert_eq!(parts(&found(&route)), parts(&before));
+    // What it has seen since outweighs what was found before.
+    let lost = World::pair().pod("a", |pod| pod.labelled(Role::Primary).down());
+    told(&lost, &mut route);
+    assert_eq!(found(&route)[0].evidence, "Down");
 }

@@ -234,7 +234,7 @@ pub fn route(
         members: observed
             .pods
             .iter()
-            .map(|(key, pod)| member(key, pod, primary.map(|(_, pod)| pod), observed, plan, &wall))
+            .map(|(key, pod)| member(key, pod, primary.map(|(_, pod)| pod), (observed, plan), object, &wall))
             .collect(),
         conditions: status.map(|status| status.conditions.clone()).unwrap_or_default(),
         mark,
@@ -274,12 +274,28 @@ pub fn refused(object: &PostgresRoute, (namespace, name): (&str, &str), at: Time
     }
 }
 
+/// Since when a server has been found so. The status may know of a longer time: this reign has seen it only since it began.
+fn since(
+    key: &PodKey,
+    pod: &PodView,
+    evidence: Evidence,
+    object: &PostgresRoute,
+    wall: &impl Fn(Tick) -> Timestamp,
+) -> Option<Time> {
+    let own = pod.sightings.since.map(|since| Time(wall(since)))?;
+    let members = object.status.iter().flat_map(|status| &status.members);
+    let told = members
+        .filter(|member| member.pod == key.name && member.evidence == format!("{evidence:?}"))
+        .find_map(|member| member.since.clone());
+    Some(told.filter(|told| told.0 < own.0).unwrap_or(own))
+}
+
 fn member(
     key: &PodKey,
     pod: &PodView,
     primary: Option<&PodView>,
-    observed: &Observed,
-    plan: &Plan,
+    (observed, plan): (&Observed, &Plan),
+    object: &PostgresRoute,
     wall: &impl Fn(Tick) -> Timestamp,
 ) -> LiveMember {
     let told = plan.members.get(key);
@@ -291,7 +307,7 @@ fn member(
         node: pod.node.clone(),
         ip: pod.ip.map(|ip| ip.to_string()),
         evidence: format!("{evidence:?}"),
-        since: pod.sightings.since.map(|since| Time(wall(since))),
+        since: since(key, pod, evidence, object, wall),
         role: role(pod),
         desired: told.and_then(|member| member.desired),
         timeline: answer(pod).map(|report| report.timeline),

@@ -117,10 +117,12 @@ pub(crate) fn status(told: &Told<'_>) -> (PostgresRouteStatus, Vec<Notice>) {
         } => {
             plan.verdict.as_str().clone_into(&mut status.state);
             members(&mut status, observed, plan);
-            status
-                .members
-                .iter_mut()
-                .for_each(|member| date(member, &old.members, &told.now));
+            for (member, pod) in status.members.iter_mut().zip(observed.pods.values()) {
+                if pod.sightings.deciding().is_none() {
+                    keep_found(member, &old.members);
+                }
+                date(member, &old.members, &told.now);
+            }
             if let LedgerView::Present { ledger, .. } = &observed.ledger {
                 let last = ledger.switches.first();
                 status.last_switch = last.map(|switch| last_switch(switch, ended.as_ref(), old.last_switch.as_ref()));
@@ -169,6 +171,17 @@ fn members(status: &mut PostgresRouteStatus, observed: &Observed, plan: &Plan) {
             since: None,
             why: member.map(|member| member.why.clone()).unwrap_or_default(),
         });
+    }
+}
+
+/// A leader that has just taken over has seen nothing of the pod yet: what was last found still is what was last found.
+fn keep_found(member: &mut Member, before: &[Member]) {
+    let before = before
+        .iter()
+        .find(|old| old.pod == member.pod && old.role == member.role);
+    if let Some(old) = before {
+        member.evidence.clone_from(&old.evidence);
+        member.timeline = old.timeline;
     }
 }
 

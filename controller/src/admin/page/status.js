@@ -154,22 +154,50 @@ function live(connected) {
   document.getElementById("link").textContent = connected ? "live" : "no connection: what is shown is old; trying again …";
 }
 
+const SILENT_MILLIS = 3000; // a way to here that holds streams back: ask for the whole instead
+let heard = 0;
+
+function tell(told) {
+  if (told.kind === "NotLeader") tellFollower(told);
+  else tellRoutes(told);
+}
+
+async function askAgain() {
+  if (Date.now() - heard > SILENT_MILLIS * 3) {
+    try {
+      const answer = await fetch("api/v1/routes");
+      tell(await answer.json());
+      live(true);
+    } catch {
+      live(false);
+    }
+  }
+  setTimeout(askAgain, SILENT_MILLIS);
+}
+setTimeout(askAgain, SILENT_MILLIS);
+
 const events = new EventSource("api/v1/events");
 events.addEventListener("open", () => live(true));
 events.addEventListener("error", () => live(false));
-events.addEventListener("routes", (event) => {
-  const told = JSON.parse(event.data);
+for (const kind of ["routes", "notLeader"]) {
+  events.addEventListener(kind, (event) => {
+    heard = Date.now();
+    tell(JSON.parse(event.data));
+  });
+}
+
+function tellRoutes(told) {
   const routes = told.routes.map((route) => drawRoute(route, told.now));
   const scrolled = [...document.querySelectorAll(".strip")].map((strip) => strip.scrollLeft);
   show(`leader ${told.leader}, term ${told.term}, version ${told.version}`, routes.length ? routes : [el("p", "", "There are no routes.")]);
   document.querySelectorAll(".strip").forEach((strip, at) => { strip.scrollLeft = scrolled[at] ?? 0; });
-});
-events.addEventListener("notLeader", (event) => {
-  const told = JSON.parse(event.data);
+}
+
+function tellFollower(told) {
   const leader = told.leader;
   const name = leader?.replace(/_[0-9a-f]{8}$/, "");
   show(`this replica does not lead: ${told.message}`, leader
     ? [el("section", "route", el("p", "", "The routes are the leader's: ", el("b", "", name)),
       el("p", "quiet", "Its page: ", el("code", "", `kubectl port-forward -n NAMESPACE pod/${name} 8080`)))]
     : []);
-});
+}
