@@ -28,8 +28,8 @@ pub use verdict::Verdict;
 
 use crate::cluster::{Cache, Cluster, Progress, State, Target, Yours};
 use crate::ground::{Ground, Guest};
-use crate::install::Installation;
 use crate::install::example::TWO_DEPLOYMENTS;
+use crate::install::{Example, Installation};
 use crate::interrupt::{boot, interrupted};
 use crate::record;
 use crate::scenario::default_reports;
@@ -41,6 +41,8 @@ use crate::wait::TimedOut;
 pub struct Options {
     /// Where.
     pub target: Target,
+    /// What is installed: the pair of two Deployments.
+    pub example: Example,
     /// How many nodes the embedded cluster has.
     pub nodes: u8,
     /// Leave the cluster running, or what was installed in it.
@@ -119,7 +121,7 @@ async fn installed_and_played(
 ) -> Result<Verdict, Unfinished> {
     let installation = Installation {
         ground,
-        example: TWO_DEPLOYMENTS,
+        example: options.example,
         cache,
         project: &options.project,
         progress,

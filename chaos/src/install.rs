@@ -145,8 +145,8 @@ impl Installation<'_> {
         let Example { directory, .. } = self.example;
         let step = format!("install {directory}, wait until Settled");
         let step = self.progress.step(step, SETTLED_ESTIMATE);
-        let folder = self.example.path();
-        self.apply(&format!("{folder}/{EXAMPLE_NAMESPACE}"), images).await?;
+        self.apply(&self.example.file(self.project, EXAMPLE_NAMESPACE), images)
+            .await?;
         self.secrets().await?;
         match self.ground {
             Ground::Embedded(cluster) if self.is_taken().await? => self.remake(cluster, images).await?,
@@ -213,7 +213,7 @@ impl Installation<'_> {
 
     async fn apply_example(&self, images: &Images) -> Result<(), Error> {
         for file in EXAMPLE_FILES {
-            self.apply(&format!("{}/{file}", self.example.path()), images).await?;
+            self.apply(&self.example.file(self.project, file), images).await?;
         }
         Ok(())
     }
@@ -335,6 +335,19 @@ mod tests {
                 example.directory
             );
         }
+    }
+
+    #[test]
+    fn a_variant_takes_the_place_of_what_differs_and_of_nothing_else() {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let pair = example::TWO_DEPLOYMENTS;
+        let variant = pair.routed(shared::route::Routing::EndpointSlices);
+        let other: Vec<&str> = EXAMPLE_FILES
+            .iter()
+            .copied()
+            .filter(|file| variant.file(&project, file) != pair.file(&project, file))
+            .collect();
+        assert_eq!(other, ["4-services.yaml", "6-route.yaml"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use chaos::cluster::{
 };
 use chaos::demo;
 use chaos::ground::{Ground, Guest};
-use chaos::install::example::{ExampleArgs, TWO_DEPLOYMENTS, what_next};
+use chaos::install::example::{ExampleArgs, RoutingArgs, TWO_DEPLOYMENTS, what_next};
 use chaos::install::{Example, Installation};
 use chaos::judge::{self, Judged, RecordArgs};
 use chaos::scenario;
@@ -102,6 +102,8 @@ enum Command {
         /// Leave the cluster running.
         #[arg(long)]
         keep: bool,
+        #[command(flatten)]
+        routing: RoutingArgs,
         /// This project's folder.
         #[arg(long, default_value = ".")]
         project: PathBuf,
@@ -227,11 +229,13 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             target,
             nodes,
             keep,
+            routing,
             project,
         } => {
             let target = target.resolve()?;
             let options = demo::Options {
                 target,
+                example: routing.pair(),
                 nodes,
                 keep,
                 project,

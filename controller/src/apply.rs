@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::{core::v1::Pod, discovery::v1::EndpointSlice},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use shared::{
     ledger::{Mark, PostgresLedger, PostgresLedgerSpec, SWITCHES_KEPT, Switch},
     role::Role,
@@ -11,9 +14,9 @@ use shared::{
 };
 
 use crate::{
-    decide::{Action, PodKey, SwitchFrom},
+    decide::{Action, Family, Listing, PodKey, SliceKey, SwitchFrom},
     election::WritePermit,
-    writer::{LabelWrite, NotSent, Writer, Written},
+    writer::{LabelWrite, NewSlice, NotSent, OldSlice, Writer, Written},
 };
 
 /// Where the actions of one turn take place.
@@ -60,6 +63,15 @@ pub enum Effect {
         mark: bool,
         /// What became of it.
         written: Written<PostgresLedger>,
+    },
+    /// An EndpointSlice was made or written to.
+    Slice {
+        /// Its name.
+        name: String,
+        /// Its uid, if it was there before.
+        uid: Option<String>,
+        /// What became of it.
+        written: Written<EndpointSlice>,
     },
     /// The route was written to.
     Route(Written<PostgresRoute>),
@@ -122,6 +134,22 @@ pub async fn apply(
                 .await?;
             Ok(Effect::Ledger { mark: true, written })
         }
+        Action::CreateSlice {
+            slice,
+            service,
+            service_uid,
+            family,
+        } => create_slice(writer, permit, place, (slice, service, service_uid, *family)).await,
+        Action::StampSlice {
+            slice,
+            resource_version,
+        } => write_slice(writer, permit, place, (slice, resource_version), None).await,
+        Action::SetEndpoints {
+            slice,
+            resource_version,
+            service,
+            to,
+        } => write_slice(writer, permit, place, (slice, resource_version), Some((service, to))).await,
         Action::ClearAccept => Ok(Effect::Route(writer.accepted(permit, &place.route).await?)),
         Action::StepDown { met } => Ok(Effect::Outranked(*met)),
     }
@@ -159,6 +187,52 @@ fn completed(place: &Place) -> PostgresLedgerSpec {
         ledger.switches = told.complete(ledger.switches);
     }
     ledger
+}
+
+async fn create_slice(
+    writer: &Writer,
+    permit: WritePermit<'_>,
+    place: &Place,
+    (name, service, service_uid, family): (&str, &str, &str, Family),
+) -> Result<Effect, NotSent> {
+    let new = NewSlice {
+        namespace: &place.namespace,
+        route: &place.name,
+        name,
+        service,
+        service_uid,
+        family,
+    };
+    Ok(Effect::Slice {
+        name: name.to_owned(),
+        uid: None,
+        written: writer.create_slice(permit, new).await?,
+    })
+}
+
+/// Stamps a slice, and changes what it lists if anything is to be listed.
+async fn write_slice(
+    writer: &Writer,
+    permit: WritePermit<'_>,
+    place: &Place,
+    (slice, resource_version): (&SliceKey, &str),
+    change: Option<(&str, &Listing)>,
+) -> Result<Effect, NotSent> {
+    let old = OldSlice {
+        namespace: &place.namespace,
+        route: &place.name,
+        slice,
+        resource_version,
+    };
+    let written = match change {
+        None => writer.stamp_slice(permit, old).await?,
+        Some((service, to)) => writer.endpoints(permit, old, service, to).await?,
+    };
+    Ok(Effect::Slice {
+        name: slice.name.clone(),
+        uid: Some(slice.uid.clone()),
+        written,
+    })
 }
 
 /// The ledger with a new mark, and the switch that it stands for.

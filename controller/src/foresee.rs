@@ -1,6 +1,8 @@
 //! What the leader would do, turn by turn, if nothing else changed: `decide` asked again and again, each time with what its last plan
 //! would have written. Pure, and nothing is written.
 
+use std::collections::BTreeSet;
+
 use shared::{
     ledger::{Mark, PostgresLedgerSpec},
     role::Role,
@@ -8,7 +10,7 @@ use shared::{
 
 use crate::{
     clock::Tick,
-    decide::{Action, LabelState, LedgerView, Observed, Plan, PodKey, Policy, decide},
+    decide::{Action, HeldSlice, LabelState, LedgerView, Listing, Observed, Plan, PodKey, Policy, decide},
     stamp::{Stamp, StampState},
 };
 
@@ -58,6 +60,9 @@ fn carry_out(observed: &mut Observed, action: &Action) {
             write_ledger(observed, Some(mark));
             observed.reign.mark_written = observed.at;
         }
+        Action::CreateSlice { .. } | Action::StampSlice { .. } | Action::SetEndpoints { .. } => {
+            write_slice(observed, action)
+        }
         Action::ClearAccept => observed.accept = None,
         Action::StepDown { .. } => {}
     }
@@ -78,8 +83,41 @@ fn write(observed: &mut Observed, pod: &PodKey, label: Option<LabelState>) {
     view.unknown = false;
     if let Some(label) = label {
         // The endpoints follow, and every pause after it is over.
-        view.out_of_write_since = (label != LabelState::Known(Role::Primary)).then_some(Tick::default());
+        if !observed.slices.is_routing {
+            view.out_of_write_since = (label != LabelState::Known(Role::Primary)).then_some(Tick::default());
+        }
         view.label = label;
+    }
+}
+
+fn write_slice(observed: &mut Observed, action: &Action) {
+    let stamp = stamp(observed);
+    let Some(view) = action.slice().and_then(|name| observed.slices.slices.get_mut(name)) else {
+        return;
+    };
+    let held = view.held.get_or_insert_with(|| HeldSlice {
+        uid: String::new(),
+        resource_version: String::new(),
+        stamp: StampState::Absent,
+        unknown: false,
+        listing: Listing::default(),
+        is_sound: true,
+    });
+    (held.stamp, held.unknown) = (stamp, false);
+    if let Action::SetEndpoints { to, .. } = action {
+        (held.listing, held.is_sound) = (to.clone(), true);
+    }
+    let of_write_service = observed
+        .slices
+        .slices
+        .values()
+        .filter(|slice| slice.service == observed.slices.write_service);
+    let listed: BTreeSet<PodKey> = of_write_service
+        .filter_map(|slice| slice.held.as_ref())
+        .flat_map(|held| held.listing.endpoints.iter().map(|endpoint| endpoint.pod.clone()))
+        .collect();
+    for (pod, view) in &mut observed.pods {
+        view.out_of_write_since = (!listed.contains(pod)).then_some(Tick::default());
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Sighting {
     pub report: Option<Report>,
     /// Whether anything replied at all, if only with a refusal.
     pub reply: bool,
+    /// Whether the connection was refused: nobody listens there.
+    pub refused: bool,
     /// What went wrong, in words, without secrets; empty for an answer.
     pub detail: String,
 }

@@ -140,6 +140,9 @@ impl Course {
             | Action::StampLedger { .. }
             | Action::Relabel { .. }
             | Action::SetMark { .. }
+            | Action::CreateSlice { .. }
+            | Action::StampSlice { .. }
+            | Action::SetEndpoints { .. }
             | Action::ClearAccept
             | Action::StepDown { .. } => {}
         }

@@ -5,6 +5,7 @@
 //! and no older request can follow it. See docs/architecture.md, the fence.
 
 mod call;
+mod slices;
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
+
+pub use slices::{NewSlice, OldSlice};
 
 use crate::{
     clock::Clock,

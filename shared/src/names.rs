@@ -18,6 +18,15 @@ pub const PAUSED: &str = "pgsteer.io/paused";
 /// Annotation of a route, set by a person to a pod's uid: this server's data is the truth from now on. The leader removes it once done.
 pub const ACCEPT: &str = "pgsteer.io/accept";
 
+/// Annotation of an EndpointSlice that the controller has made: the route that it serves.
+pub const ROUTE: &str = "pgsteer.io/route";
+
+/// The label by which an EndpointSlice names its Service; Kubernetes' own.
+pub const SLICE_SERVICE: &str = "kubernetes.io/service-name";
+
+/// The label by which an EndpointSlice names who writes it; Kubernetes' own. Ours say [`GROUP`].
+pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
 /// The Lease that the replicas contend for.
 pub const LEASE: &str = "pgsteer";
 

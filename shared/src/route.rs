@@ -64,9 +64,8 @@ pub struct PostgresRouteSpec {
     /// What to do when two servers take writes.
     #[serde(default)]
     pub split_brain: SplitBrain,
-    /// How the Services are made to follow. Labels: the role label, which the Services select.
+    /// How the Services are made to follow. Labels: they select the role label. EndpointSlices: they have no selector, and pgsteer writes their EndpointSlices, so that a switch is one write.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == 'Labels'").message("routing EndpointSlices is not available in this version"))]
     pub routing: Routing,
     /// Who makes a standby writable when the primary is gone.
     #[serde(default)]

@@ -135,6 +135,8 @@ pub enum ConditionType {
     NoMark,
     /// A server belongs to another cluster, or is ahead of this one.
     ForeignServer,
+    /// Somebody else lists endpoints for a Service whose EndpointSlices pgsteer writes; only told with routing EndpointSlices.
+    ForeignEndpoints,
 }
 
 impl fmt::Display for ConditionType {
@@ -176,6 +178,12 @@ pub enum Reason {
     ServiceExternal,
     /// A Service selects something else than the route needs.
     ServiceSelectsOtherwise,
+    /// A Service has a selector although pgsteer writes its EndpointSlices.
+    ServiceHasSelector,
+    /// A Service's targetPort is a name that some pods lack or give another number.
+    ServicePortUnclear,
+    /// EndpointSlices of others hold endpoints of a Service whose slices pgsteer writes.
+    ListedByOthers,
     /// The write Service is headless.
     ServiceHeadless,
     /// The write Service has internalTrafficPolicy Local.

@@ -3,7 +3,10 @@
 //! They have the same names for everything (Services, Secrets, labels, the route), each in a namespace of its own, so that what looks at
 //! one of them looks at any.
 
+use std::path::Path;
+
 use clap::Args;
+use shared::route::Routing;
 
 use crate::cluster::Target;
 
@@ -18,6 +21,8 @@ pub struct Example {
     pub image: &'static str,
     /// What it is known by where it is installed, as `kubectl -o name` calls it.
     pub(super) known_by: &'static str,
+    /// A folder beside its own whose files take the place of those of the same name.
+    pub variant: Option<&'static str>,
 }
 
 /// Which of them to install, and where.
@@ -29,12 +34,44 @@ pub struct ExampleArgs {
     /// In the namespace of the default one, and in its place: there the recorder and the judge look. What is there goes, with its data.
     #[arg(long)]
     in_place: bool,
+    #[command(flatten)]
+    routing: RoutingArgs,
+}
+
+/// How the Services of the pair of two Deployments are made to follow.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RoutingArgs {
+    /// spec.routing of the pair of two Deployments: Labels or EndpointSlices. On a cluster where it is installed already, the same as before
+    #[arg(long, default_value = LABELS, value_parser = routing)]
+    routing: Routing,
+}
+
+impl RoutingArgs {
+    /// The pair of two Deployments, so routed.
+    pub const fn pair(self) -> Example {
+        TWO_DEPLOYMENTS.routed(self.routing)
+    }
+}
+
+const LABELS: &str = "Labels";
+
+fn routing(text: &str) -> Result<Routing, String> {
+    serde_json::from_value(text.into()).map_err(|_unknown| "there are Labels and EndpointSlices".to_owned())
 }
 
 impl ExampleArgs {
     /// What was asked for.
     pub fn chosen(self) -> Example {
-        let Self { example, in_place } = self;
+        let Self {
+            example,
+            in_place,
+            routing,
+        } = self;
+        let example = if example == TWO_DEPLOYMENTS {
+            routing.pair()
+        } else {
+            example
+        };
         if in_place { example.in_place() } else { example }
     }
 }
@@ -45,6 +82,7 @@ pub const TWO_DEPLOYMENTS: Example = Example {
     namespace: super::NAMESPACE,
     image: "postgres",
     known_by: "deployment.apps/pg-node1",
+    variant: None,
 };
 
 /// A pair under Patroni.
@@ -53,6 +91,7 @@ pub const PATRONI: Example = Example {
     namespace: "patroni",
     image: "promoters",
     known_by: "statefulset.apps/patroni",
+    variant: None,
 };
 
 /// A pair and a witness under repmgr.
@@ -61,6 +100,7 @@ pub const REPMGR: Example = Example {
     namespace: "repmgr",
     image: "promoters",
     known_by: "statefulset.apps/repmgr",
+    variant: None,
 };
 
 /// A pair and a monitor under `pg_auto_failover`.
@@ -69,6 +109,7 @@ pub const PG_AUTO_FAILOVER: Example = Example {
     namespace: "pg-auto-failover",
     image: "promoters",
     known_by: "statefulset.apps/pgaf",
+    variant: None,
 };
 
 /// Every example.
@@ -93,6 +134,23 @@ impl Example {
             namespace: super::NAMESPACE,
             ..self
         }
+    }
+
+    /// The same with this `spec.routing`; the variant is of the pair of two Deployments.
+    #[must_use]
+    pub const fn routed(self, routing: Routing) -> Self {
+        let variant = match routing {
+            Routing::Labels => None,
+            Routing::EndpointSlices => Some("endpoint-slices"),
+        };
+        Self { variant, ..self }
+    }
+
+    /// Where one of its files is, relative to the project's folder.
+    pub fn file(&self, project: &Path, name: &str) -> String {
+        let own = format!("{}/{name}", self.path());
+        let variant = self.variant.map(|variant| format!("deploy/examples/{variant}/{name}"));
+        variant.filter(|path| project.join(path).is_file()).unwrap_or(own)
     }
 
     /// One of its files, as it reads when it lives in this namespace.
@@ -122,11 +180,11 @@ pub struct OtherExample(Example);
 /// What a person is told once an example is installed. Some cannot be, as a guest.
 pub fn what_next(example: Example, target: &Target) -> Result<String, OtherExample> {
     match target {
-        Target::Yours(_) if example != TWO_DEPLOYMENTS => Err(OtherExample(example)),
+        Target::Yours(_) if example.directory != TWO_DEPLOYMENTS.directory => Err(OtherExample(example)),
         Target::Yours(_) => {
             Ok("everything is installed; `chaos uninstall` with the same options removes it".to_owned())
         }
-        Target::Embedded if example == TWO_DEPLOYMENTS => Ok(TO_PLAY_WITH.to_owned()),
+        Target::Embedded if example.directory == TWO_DEPLOYMENTS.directory => Ok(TO_PLAY_WITH.to_owned()),
         Target::Embedded => Ok(format!(
             "everything is installed; {}/README.md says what to play with it",
             example.path()

@@ -15,6 +15,7 @@ use super::shard::Shard;
 use crate::cluster::{self, Cache, Cluster, NODES_MAX, Progress, State, Target, TargetArgs};
 use crate::ground::{Ground, Guest};
 use crate::host_time::HostTime;
+use crate::install::example::RoutingArgs;
 use crate::interrupt::{boot, interrupted};
 use crate::mesh::{self, Experiment};
 use crate::record;
@@ -67,6 +68,9 @@ pub struct RunArgs {
     /// Leave the cluster running that was booted for this.
     #[arg(long)]
     pub keep: bool,
+    /// How the pair is routed.
+    #[command(flatten)]
+    pub routing: RoutingArgs,
     /// This project's folder.
     #[arg(long, default_value = ".")]
     pub project: PathBuf,
@@ -158,7 +162,9 @@ async fn play(
     let reports = args.reports.clone().unwrap_or_else(|| default_reports(state.root()));
     let mut played = Played::open(&reports, args.resume)?;
     let mut driver = match args.driver {
-        Chosen::Embedded => Driver::embedded(ground, cache, &args.project, &reports, progress).await?,
+        Chosen::Embedded => {
+            Driver::embedded(ground, cache, &args.project, &reports, progress, args.routing.pair()).await?
+        }
         Chosen::ChaosMesh => Driver::chaos_mesh(ground, cache, &args.project, &reports, progress).await?,
     };
     if args.unconditional {

@@ -9,6 +9,7 @@ use super::stage::Tell;
 use crate::cluster::{Cache, Progress};
 use crate::ground::Ground;
 use crate::host_time::HostTime;
+use crate::install::Example;
 use crate::mesh::ChaosMesh;
 use crate::unfinished::Unfinished;
 
@@ -27,8 +28,9 @@ impl<'a> Driver<'a> {
         project: &'a Path,
         reports: &'a Path,
         progress: Progress,
+        example: Example,
     ) -> Result<Self, Unfinished> {
-        let runner = Runner::prepare(ground, cache, project, reports, progress).await?;
+        let runner = Runner::prepare(ground, cache, project, reports, progress, example).await?;
         Ok(Self::Embedded(runner))
     }
 

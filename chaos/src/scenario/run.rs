@@ -35,6 +35,8 @@ pub struct Runner<'a> {
     installation: Installation<'a>,
     images: Images,
     reports: &'a Path,
+    /// The pair of two Deployments, routed as it was asked for.
+    pair: Example,
 }
 
 /// What is played into one recording.
@@ -62,6 +64,7 @@ impl<'a> Runner<'a> {
         project: &'a Path,
         reports: &'a Path,
         progress: Progress,
+        example: Example,
     ) -> Result<Self, crate::install::Error> {
         let unembedded = |skipped: crate::ground::Skipped| cluster::Error::NoSuch {
             what: "the embedded cluster".to_owned(),
@@ -71,7 +74,7 @@ impl<'a> Runner<'a> {
         drop(Faults::new(cluster)?);
         let installation = Installation {
             ground,
-            example: TWO_DEPLOYMENTS,
+            example,
             cache,
             project,
             progress,
@@ -83,6 +86,7 @@ impl<'a> Runner<'a> {
             installation,
             images,
             reports,
+            pair: example,
         })
     }
 
@@ -166,7 +170,11 @@ impl<'a> Runner<'a> {
 
     /// Sees to it that this example is where the recorder looks.
     async fn put_in_place(&mut self, example: Example, tell: Tell<'_>) -> Result<(), Failure> {
-        let example = example.in_place();
+        let example = if example == TWO_DEPLOYMENTS {
+            self.pair
+        } else {
+            example.in_place()
+        };
         if self.installation.example == example {
             return Ok(());
         }

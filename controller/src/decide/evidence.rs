@@ -163,6 +163,15 @@ fn unheard<'a>(pod: &'a PodView, policy: &Policy, since: Tick, evidence: Evidenc
     }
 }
 
+/// Since when fresh connections to a pod's present address have been refused, if the newest one was, and until when that counts.
+pub(crate) fn refused_since(observed: &Observed, pod: &PodView, policy: &Policy) -> Option<(Tick, Tick)> {
+    let fresh = pod.sightings.fresh.as_ref()?;
+    let counts_until = fresh.at + policy.sighting_limit();
+    let decides = pod.sightings.deciding() == Some(fresh);
+    let holds = decides && fresh.refused && Some(fresh.ip) == pod.ip && observed.at < counts_until;
+    Some((pod.sightings.since.filter(|_| holds)?, counts_until))
+}
+
 /// Whether the server that answered can be the one of this container.
 fn started_with(container: Container, report: &Report) -> bool {
     match container {

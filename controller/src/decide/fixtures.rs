@@ -2,6 +2,7 @@
 //! would change it.
 
 mod pod;
+mod slices;
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -13,13 +14,14 @@ use shared::{
     wal::{Lsn, SystemIdentifier, Timeline},
 };
 
-use super::{Action, LabelState, LedgerView, Observed, Plan, PodKey, PodView, Policy, ReignView, decide};
+use super::{Action, LabelState, LedgerView, Observed, Plan, PodKey, PodView, Policy, ReignView, SlicesView, decide};
 use crate::{
     clock::Tick,
     sighting::{Sighting, Via},
     stamp::{Holder, Stamp, StampState},
 };
 pub(super) use pod::{Pod, Saw};
+pub(super) use slices::port;
 
 /// The reign that decides in every test.
 pub(super) const TERM: Term = Term(7);
@@ -86,6 +88,7 @@ impl World {
                 ledger: LedgerView::Absent,
                 ledger_unknown: false,
                 pods: std::collections::BTreeMap::new(),
+                slices: SlicesView::default(),
                 paused: false,
                 accept: None,
             },
@@ -253,6 +256,9 @@ impl World {
                 self.write_ledger(Some(mark.clone()));
                 self.observed.reign.mark_written = self.observed.at;
             }
+            Action::CreateSlice { .. } | Action::StampSlice { .. } | Action::SetEndpoints { .. } => {
+                self.write_slice(action)
+            }
             Action::ClearAccept => self.observed.accept = None,
             Action::StepDown { .. } => {}
         }
@@ -275,7 +281,9 @@ impl World {
         view.stamp = StampState::Known(Stamp { term, n: next, holder });
         view.unknown = false;
         if let Some(label) = label {
-            if label == LabelState::Known(Role::Primary) {
+            // Where the controller writes the slices, they say who is out.
+            if self.observed.slices.is_routing {
+            } else if label == LabelState::Known(Role::Primary) {
                 view.out_of_write_since = None;
             } else if view.label == LabelState::Known(Role::Primary) {
                 view.out_of_write_since = Some(at);
@@ -365,6 +373,20 @@ fn tell(action: &Action) -> String {
             text
         }
         Action::Grant { pod, .. } => format!("grant {}", pod.name),
+        Action::CreateSlice { slice, .. } => format!("create {slice}"),
+        Action::StampSlice { slice, .. } => format!("stamp {}", slice.name),
+        Action::SetEndpoints { slice, to, .. } => {
+            let pods: Vec<&str> = to.endpoints.iter().map(|endpoint| endpoint.pod.name.as_str()).collect();
+            format!(
+                "list {} in {}",
+                if pods.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    pods.join("+")
+                },
+                slice.name
+            )
+        }
         Action::ClearAccept => "clear accept".to_owned(),
         Action::StepDown { met } => format!("step down before {met}"),
     }

@@ -12,6 +12,7 @@ use super::{
     choose::Assessments,
     observed::{LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy},
     plan::{Action, LedgerExpected, SwitchFrom},
+    slices,
 };
 use crate::{clock::Tick, stamp::StampState};
 
@@ -35,6 +36,12 @@ pub(crate) enum Wait {
     },
     /// Somebody else keeps changing the label.
     Contested(Tick),
+    /// The write Service's slices may not be written.
+    Blocked(String),
+    /// This slice of the write Service leads elsewhere.
+    Listed(String),
+    /// The pod has no address, or not the port, that the write Service needs.
+    Unlistable,
     /// The mark is being raised.
     Mark,
 }
@@ -56,6 +63,9 @@ impl fmt::Display for Wait {
                 write!(f, "{pod} still takes writes; the Services get a moment to let go of it")
             }
             Self::Contested(_) => f.write_str("somebody else keeps changing its role label"),
+            Self::Blocked(why) => f.write_str(why),
+            Self::Listed(slice) => write!(f, "EndpointSlice {slice} still leads elsewhere"),
+            Self::Unlistable => f.write_str("the pod has no address or port that the write Service could lead to"),
             Self::Mark => f.write_str("the mark is raised first"),
         }
     }
@@ -119,7 +129,7 @@ pub(crate) fn may(
             }
         }
     }
-    Ok(())
+    slices::may(observed, chosen)
 }
 
 /// The write that makes `wanted` the mark, unless it already is.

@@ -13,15 +13,19 @@ mod choose;
 mod eligible;
 mod evidence;
 mod grant;
+mod listing;
 mod mark;
 mod observed;
 mod plan;
 mod roles;
+mod slices;
 
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod properties_slices;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
@@ -39,6 +43,8 @@ mod tests_person;
 #[cfg(test)]
 mod tests_silence;
 #[cfg(test)]
+mod tests_slices;
+#[cfg(test)]
 mod tests_stories;
 #[cfg(test)]
 mod tests_switch;
@@ -46,6 +52,9 @@ mod tests_switch;
 mod tests_told;
 
 pub use eligible::Ineligible;
+pub use listing::{
+    Blocked, Endpoint, Family, HeldSlice, Listing, Port, Purpose, SliceKey, SliceView, SlicesView, Target,
+};
 pub use observed::{Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView};
 pub use plan::{Action, Finding, LedgerExpected, MemberView, Plan, SwitchFrom, Verdict};
 
@@ -95,6 +104,7 @@ pub fn decide(observed: &Observed, policy: &Policy) -> Plan {
         view.grant(&mut draft);
         view.upkeep(&mut draft);
     }
+    view.slices(&mut draft);
     view.finish(draft)
 }
 
@@ -120,6 +130,12 @@ struct Draft {
     findings: Vec<Finding>,
     members: std::collections::BTreeMap<PodKey, MemberView>,
     waiting: bool,
+    /// Who has the primary role as of this turn, and may be listed for writes.
+    let_in: Option<PodKey>,
+    /// Whether a primary that is down stays listed, because its successor may be there any moment.
+    awaits_successor: bool,
+    /// Whether nothing but the mark is missing until somebody is let in.
+    awaits_mark: bool,
     wake_at: Option<Tick>,
 }
 
@@ -136,7 +152,12 @@ fn outranked(observed: &Observed) -> Option<Term> {
         LedgerView::Present { ledger, stamp, .. } => (Some(ledger.term_floor), Some(stamp)),
         LedgerView::Absent => (None, None),
     };
-    let stamps = observed.pods.values().map(|pod| &pod.stamp).chain(ledger_stamp);
+    let stamps = observed
+        .pods
+        .values()
+        .map(|pod| &pod.stamp)
+        .chain(ledger_stamp)
+        .chain(slices::stamps(observed));
     let ours = &observed.reign;
     let above = stamps.filter_map(|stamp| match stamp {
         StampState::Known(stamp) => {
@@ -184,7 +205,8 @@ impl View<'_> {
         };
         let accepting = matches!(self.accept, Accept::Set(_));
         let is_primary = pod.label == LabelState::Known(Role::Primary);
-        if is_primary && grant::earned(pod) && self.marked(key, report) && !accepting {
+        if is_primary && grant::earned(pod) && self.marked(key, report) && !accepting && self.is_led_to(key) {
+            draft.let_in = Some(key.clone());
             return;
         }
         draft.waiting = true;
@@ -206,8 +228,9 @@ impl View<'_> {
             draft.actions.push(action);
         }
         match wait {
-            None if is_primary => {}
+            None if is_primary => draft.let_in = Some(key.clone()),
             None => {
+                draft.let_in = Some(key.clone());
                 let resource_version = pod.resource_version.clone();
                 draft.actions.push(Action::Grant {
                     pod: key.clone(),
@@ -215,14 +238,20 @@ impl View<'_> {
                 });
             }
             Some(wait) => {
+                draft.awaits_mark = wait == grant::Wait::Mark;
                 if let grant::Wait::Beaten { until: Some(at), .. } | grant::Wait::Contested(at) = wait {
                     draft.wake(at);
                 }
                 if let grant::Wait::Contested(_) = wait {
                     draft.findings.push(Finding::Contested { pod: key.name.clone() });
                 }
+                let lacks = if is_primary {
+                    "the write Service does not lead to it yet"
+                } else {
+                    "it is not primary yet"
+                };
                 if let Some(member) = draft.members.get_mut(key) {
-                    member.why = format!("it takes writes and is chosen; it is not primary yet because {wait}");
+                    member.why = format!("it takes writes and is chosen; {lacks} because {wait}");
                 }
             }
         }

@@ -9,6 +9,7 @@ use shared::{
     term::Term,
 };
 
+use super::listing::SlicesView;
 use crate::{
     clock::Tick,
     sighting::Sightings,
@@ -160,6 +161,8 @@ pub struct Observed {
     pub ledger_unknown: bool,
     /// The route's pods.
     pub pods: BTreeMap<PodKey, PodView>,
+    /// The EndpointSlices that the controller writes itself.
+    pub slices: SlicesView,
     /// Whether a person paused the route.
     pub paused: bool,
     /// The uid of the pod whose data a person declared to be the truth.

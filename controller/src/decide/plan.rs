@@ -7,6 +7,7 @@ use shared::{ledger::Mark, role::Role, term::Term};
 
 use super::{
     eligible::Ineligible,
+    listing::{Family, Listing, SliceKey},
     observed::{LabelState, PodKey},
 };
 use crate::clock::Tick;
@@ -64,6 +65,35 @@ pub enum Action {
         /// What is expected.
         resource_version: String,
     },
+    /// Make an EndpointSlice of a Service without endpoints.
+    CreateSlice {
+        /// Its name, which is expected to be free.
+        slice: String,
+        /// The Service.
+        service: String,
+        /// The Service's uid: with the Service the slice goes.
+        service_uid: String,
+        /// The addresses that it can hold.
+        family: Family,
+    },
+    /// Put this reign's stamp on an EndpointSlice and change nothing else.
+    StampSlice {
+        /// The slice.
+        slice: SliceKey,
+        /// What is expected.
+        resource_version: String,
+    },
+    /// Change whom an EndpointSlice lists, in one write.
+    SetEndpoints {
+        /// The slice.
+        slice: SliceKey,
+        /// What is expected.
+        resource_version: String,
+        /// The Service that it belongs to.
+        service: String,
+        /// What it says from now on.
+        to: Listing,
+    },
     /// Take the accept annotation off the route: it is done.
     ClearAccept,
     /// Somebody with a higher claim has written: stop leading.
@@ -83,6 +113,9 @@ impl Action {
             Self::Relabel { .. } => "relabel",
             Self::SetMark { .. } => "set mark",
             Self::Grant { .. } => "grant",
+            Self::CreateSlice { .. } => "create slice",
+            Self::StampSlice { .. } => "stamp slice",
+            Self::SetEndpoints { .. } => "set endpoints",
             Self::ClearAccept => "clear accept",
             Self::StepDown { .. } => "step down",
         }
@@ -95,7 +128,29 @@ impl Action {
             | Self::Withdraw { pod, .. }
             | Self::Relabel { pod, .. }
             | Self::Grant { pod, .. } => Some(pod),
-            Self::StampLedger { .. } | Self::SetMark { .. } | Self::ClearAccept | Self::StepDown { .. } => None,
+            Self::StampLedger { .. }
+            | Self::SetMark { .. }
+            | Self::CreateSlice { .. }
+            | Self::StampSlice { .. }
+            | Self::SetEndpoints { .. }
+            | Self::ClearAccept
+            | Self::StepDown { .. } => None,
+        }
+    }
+
+    /// The name of the EndpointSlice that it is about.
+    pub fn slice(&self) -> Option<&str> {
+        match self {
+            Self::CreateSlice { slice, .. } => Some(slice),
+            Self::StampSlice { slice, .. } | Self::SetEndpoints { slice, .. } => Some(&slice.name),
+            Self::Stamp { .. }
+            | Self::StampLedger { .. }
+            | Self::Withdraw { .. }
+            | Self::Relabel { .. }
+            | Self::SetMark { .. }
+            | Self::Grant { .. }
+            | Self::ClearAccept
+            | Self::StepDown { .. } => None,
         }
     }
 }
@@ -187,6 +242,13 @@ pub enum Finding {
     Contested {
         /// The pod.
         pod: String,
+    },
+    /// Somebody else lists endpoints for a Service whose slices the controller writes.
+    ForeignEndpoints {
+        /// The Service.
+        service: String,
+        /// The slices.
+        slices: Vec<String>,
     },
     /// A person asked to accept a server that cannot be.
     AcceptRefused {

@@ -54,17 +54,27 @@ fn written(action: &Action) -> Option<&PodKey> {
         | Action::Withdraw { pod, .. }
         | Action::Relabel { pod, .. }
         | Action::Grant { pod, .. } => Some(pod),
-        Action::StampLedger { .. } | Action::SetMark { .. } | Action::ClearAccept | Action::StepDown { .. } => None,
+        Action::StampLedger { .. }
+        | Action::SetMark { .. }
+        | Action::CreateSlice { .. }
+        | Action::StampSlice { .. }
+        | Action::SetEndpoints { .. }
+        | Action::ClearAccept
+        | Action::StepDown { .. } => None,
     }
 }
 
 fn stamped(pod: &PodView) -> bool {
-    matches!(&pod.stamp, StampState::Known(stamp) if stamp.term == TERM)
+    ours(&pod.stamp)
+}
+
+pub(super) fn ours(stamp: &StampState) -> bool {
+    matches!(stamp, StampState::Known(stamp) if stamp.term == TERM)
 }
 
 /// Whether the newest that is known of a pod is its own server's answer that it takes writes; told anew, apart from what decide
 /// makes of it.
-fn writable_now(observed: &Observed, pod: &PodView, limit: Duration) -> bool {
+pub(super) fn writable_now(observed: &Observed, pod: &PodView, limit: Duration) -> bool {
     let Some(sighting) = pod.sightings.deciding() else {
         return false;
     };
@@ -95,6 +105,20 @@ fn renamed(world: &World, names: &BTreeMap<String, String>) -> World {
             .accept
             .take()
             .map(|uid| format!("uid-{}", name(uid.trim_start_matches("uid-"))));
+        for slice in observed.slices.slices.values_mut() {
+            let targets = std::mem::take(&mut slice.targets);
+            slice.targets = targets
+                .into_iter()
+                .map(|(pod, target)| (key(&name(&pod.name)), target))
+                .collect();
+            if let Some(held) = &mut slice.held {
+                held.listing
+                    .endpoints
+                    .iter_mut()
+                    .for_each(|endpoint| endpoint.pod = key(&name(&endpoint.pod.name)));
+                held.listing.endpoints.sort();
+            }
+        }
     })
 }
 
@@ -107,9 +131,14 @@ fn writes(plan: &Plan, names: &BTreeMap<String, String>) -> BTreeSet<String> {
             .map_or(new, |(from, _)| from)
             .to_owned()
     };
+    let back_all = |word: &str| {
+        let mut names: Vec<String> = word.split('+').map(back).collect();
+        names.sort();
+        names.join("+")
+    };
     told(plan)
         .iter()
-        .map(|text| text.split(' ').map(back).collect::<Vec<_>>().join(" "))
+        .map(|text| text.split(' ').map(back_all).collect::<Vec<_>>().join(" "))
         .collect()
 }
 
@@ -150,7 +179,9 @@ proptest! {
         }
         let others = plan.actions.iter().filter(|action| written(action) != Some(chosen));
         for action in others {
-            prop_assert!(matches!(action, Action::Relabel { .. } | Action::ClearAccept), "beside the grant: {action:?}");
+            let reads = matches!(action, Action::CreateSlice { service, .. } if service == "ro");
+            let beside = matches!(action, Action::Relabel { .. } | Action::SetEndpoints { .. } | Action::ClearAccept);
+            prop_assert!(reads || beside, "beside the grant: {action:?}");
         }
     }
 
@@ -247,7 +278,13 @@ proptest! {
                         held.push(mark.clone());
                         continue;
                     }
-                    Action::Stamp { .. } | Action::StampLedger { .. } | Action::ClearAccept | Action::StepDown { .. } => continue,
+                    Action::Stamp { .. }
+                    | Action::StampLedger { .. }
+                    | Action::CreateSlice { .. }
+                    | Action::StampSlice { .. }
+                    | Action::SetEndpoints { .. }
+                    | Action::ClearAccept
+                    | Action::StepDown { .. } => continue,
                 };
                 let before = labels.entry(pod.clone()).or_default();
                 prop_assert!(!before.contains(&to), "{} was written {to:?} twice", pod.name);
@@ -287,6 +324,12 @@ proptest! {
             prop_assert!(count <= 1);
             prop_assert!(count == 1 || (stamped(view) && !view.unknown), "{} is not stamped", pod.name);
         }
+        for (name, slice) in &world.observed.slices.slices {
+            let count = plan.actions.iter().filter(|action| action.slice() == Some(name)).count();
+            prop_assert!(count <= 1);
+            let fenced = slice.held.as_ref().is_none_or(|held| ours(&held.stamp) && !held.unknown);
+            prop_assert!(count == 1 || fenced, "{name} is not stamped");
+        }
         let ledger = |action: &&Action| matches!(action, Action::StampLedger { .. } | Action::SetMark { .. });
         prop_assert!(plan.actions.iter().filter(ledger).count() <= 1);
     }
@@ -296,7 +339,8 @@ proptest! {
     fn a_persons_no_is_heard(world in world()) {
         for action in world.plan().actions {
             if world.observed.paused {
-                prop_assert!(matches!(action, Action::Stamp { .. } | Action::StampLedger { .. }), "{action:?}");
+                let stamps = matches!(action, Action::Stamp { .. } | Action::StampLedger { .. } | Action::StampSlice { .. });
+                prop_assert!(stamps, "{action:?}");
             }
             let excluded = written(&action).is_some_and(|pod| world.observed.pods[pod].excluded);
             let none = matches!(action, Action::Stamp { .. } | Action::Withdraw { to: None, .. } | Action::Relabel { to: None, .. });
@@ -352,6 +396,16 @@ fn stuck(world: &World) -> bool {
     let pod = chosen.and_then(|chosen| world.observed.pods.get(&chosen).cloned());
     let among_endpoints = world.observed.pods.values().any(|pod| pod.out_of_write_since.is_none());
     let unsettled = world.observed.ledger_unknown;
+    let slices = &world.observed.slices;
+    let chosen = world.plan().chosen;
+    let listable = chosen.is_some_and(|chosen| {
+        slices
+            .for_writes()
+            .any(|(_, slice)| slice.targets.contains_key(&chosen))
+    });
+    if slices.is_routing && (slices.writes_blocked.is_some() || !listable) {
+        return false;
+    }
     pod.is_some_and(|pod| pod.lifecycle == Lifecycle::Alive) && !among_endpoints && !unsettled && !world.observed.paused
 }
 

@@ -12,13 +12,16 @@ use shared::{
 };
 
 use super::{
-    Container, LabelState, LedgerView, Lifecycle,
+    Blocked, Container, Family, LabelState, LedgerView, Lifecycle, Purpose,
     fixtures::{Pod, SYSTEM, Saw, TERM, World, claim, key},
 };
 use crate::{
     sighting::Via,
     stamp::{Holder, Stamp, StampState},
 };
+
+/// The families of a dual-stack Service.
+pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Another cluster.
 const OTHER_SYSTEM: SystemIdentifier = SystemIdentifier(9);
@@ -198,6 +201,113 @@ fn ledger() -> impl Strategy<Value = LedgerView> {
     prop_oneof![1 => Just(LedgerView::Absent), 6 => present]
 }
 
+/// What makes a slice out of one that lists whom the labels say.
+#[derive(Debug, Clone)]
+struct Slice {
+    is_there: bool,
+    lists: Option<Vec<&'static str>>,
+    stamp: StampState,
+    unknown: bool,
+    is_sound: bool,
+    is_left: bool,
+}
+
+/// What makes the slices of a route.
+#[derive(Debug, Clone)]
+struct Slices {
+    families: &'static [Family],
+    each: Vec<Slice>,
+    /// In which slice which pod cannot be listed, or is not ready.
+    gaps: Vec<(usize, &'static str, bool)>,
+    blocked: (bool, bool),
+    /// Nothing is wrong with them, and all of the write Service list this pod, or nobody.
+    plain: Option<Option<&'static str>>,
+}
+
+fn slices() -> impl Strategy<Value = Slices> {
+    let name = || select(&["a", "b", "c", "d"][..]);
+    let lists = prop_oneof![
+        2 => Just(Vec::new()),
+        4 => name().prop_map(|name| vec![name]),
+        1 => Just(vec!["a", "b"]),
+    ];
+    let rarely = || prop::bool::weighted(0.06);
+    let slice = (
+        prop::bool::weighted(0.93),
+        weighted(0.5, lists),
+        stamp(),
+        rarely(),
+        rarely(),
+        rarely(),
+    )
+        .prop_map(|(is_there, lists, stamp, unknown, strange, is_left)| Slice {
+            is_there,
+            lists,
+            stamp,
+            unknown,
+            is_sound: !strange,
+            is_left,
+        });
+    let families = (1..=FAMILIES.len()).prop_map(|count| &FAMILIES[..count]);
+    let gaps = vec((0..4_usize, name(), any::<bool>()), 0..2);
+    let plain = weighted(0.7, weighted(0.6, name()));
+    (families, vec(slice, 4), gaps, (rarely(), rarely()), plain).prop_map(|(families, each, gaps, blocked, plain)| {
+        Slices {
+            families,
+            each,
+            gaps,
+            blocked,
+            plain,
+        }
+    })
+}
+
+impl Slices {
+    fn build(self, world: World) -> World {
+        let mut world = world.routed(self.families);
+        let names: Vec<String> = world.observed.slices.slices.keys().cloned().collect();
+        if let Some(listed) = self.plain {
+            for name in names.iter().filter(|name| name.starts_with("rw")) {
+                world = world.listing(name, &listed.into_iter().collect::<Vec<_>>());
+            }
+            return world;
+        }
+        for (name, slice) in names.iter().zip(self.each) {
+            if let Some(pods) = &slice.lists {
+                world = world.listing(name, pods);
+            }
+            world = world.edit_slice(name, |held| {
+                held.stamp = slice.stamp;
+                held.unknown = slice.unknown;
+                held.is_sound = slice.is_sound;
+            });
+            if slice.is_left {
+                world = world.edit(|observed| {
+                    let left = observed.slices.slices.get_mut(name).expect("a slice");
+                    left.purpose = Purpose::Nothing;
+                    left.targets.clear();
+                });
+            } else if !slice.is_there {
+                world = world.without_slice(name);
+            }
+        }
+        world.edit(|observed| {
+            for (slice, pod, is_gone) in self.gaps {
+                let slice = observed.slices.slices.values_mut().nth(slice);
+                let Some(slice) = slice else { continue };
+                if is_gone {
+                    slice.targets.remove(&key(pod));
+                } else if let Some(target) = slice.targets.get_mut(&key(pod)) {
+                    target.is_ready = false;
+                }
+            }
+            let blocked = |is_blocked: bool| is_blocked.then(|| Blocked::Service("rw".to_owned()));
+            observed.slices.writes_blocked = blocked(self.blocked.0);
+            observed.slices.reads_blocked = blocked(self.blocked.1);
+        })
+    }
+}
+
 fn policy() -> impl Strategy<Value = SplitBrainPolicy> {
     prop_oneof![
         3 => Just(SplitBrainPolicy::HighestTimeline),
@@ -271,14 +381,23 @@ fn calm(world: World, trouble: Trouble) -> World {
                 view.label = LabelState::Known(if primary { Role::Primary } else { Role::Replica });
             }
         }
+        for slice in observed.slices.slices.values_mut() {
+            if let Some(held) = &mut slice.held {
+                held.stamp = stamp_of(TERM.0);
+                held.unknown = false;
+            }
+        }
     })
 }
 
 /// Any route whatever.
 pub(super) fn world() -> impl Strategy<Value = World> {
-    (whatever(), weighted(0.6, trouble())).prop_map(|(world, trouble)| match trouble {
-        Some(trouble) => calm(world, trouble),
-        None => world,
+    (whatever(), weighted(0.5, slices()), weighted(0.6, trouble())).prop_map(|(world, slices, trouble)| {
+        let world = slices.map_or_else(|| world.clone(), |slices| slices.build(world.clone()));
+        match trouble {
+            Some(trouble) => calm(world, trouble),
+            None => world,
+        }
     })
 }
 

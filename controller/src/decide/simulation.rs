@@ -6,16 +6,19 @@
 //!                      ^ watch, GET after a conflict ----------------------------------'
 //! ```
 
+mod objects;
+
 use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use shared::{ledger::Mark, role::Role, term::Term};
 
 use super::{
-    Action, LabelState, LedgerView, Observed, PodKey,
+    Action, Family, LabelState, PodKey,
     fixtures::{SYSTEM, Saw, World, key, lsn, seconds, told},
 };
-use crate::{clock::Tick, sighting::Sightings, stamp::Holder};
+use crate::{sighting::Sightings, stamp::Holder};
+use objects::{expects, look, target, unsettled, watch};
 
 /// How many histories are tried.
 const CASES: u32 = 1000;
@@ -25,6 +28,8 @@ const EVENTS: usize = 120;
 
 /// Turns, each with a probe of everything, after which a history has to have come to rest.
 const REST: usize = 12;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -49,7 +54,7 @@ enum Event {
     Pass(u64),
     /// The leader takes a turn.
     Turn,
-    /// What becomes of the writes to one object from now on: a pod, or the ledger.
+    /// What becomes of the writes to one object from now on: a pod, the ledger, or the slices.
     Writes(usize, Fate),
     /// A write of long ago is carried out now, if nothing changed its object since.
     Arrive(usize),
@@ -80,7 +85,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => Just(Event::Probe),
         12 => Just(Event::Round),
-        4 => (0..=NAMES.len(), fate()).prop_map(|(object, fate)| Event::Writes(object, fate)),
+        4 => (0..=NAMES.len() + 1, fate()).prop_map(|(object, fate)| Event::Writes(object, fate)),
         4 => (10..2500_u64).prop_map(Event::Pass),
         4 => Just(Event::Turn),
         5 => (0..8_usize).prop_map(Event::Arrive),
@@ -123,11 +128,13 @@ impl Server {
 #[derive(Debug)]
 struct History {
     servers: [Server; 3],
-    /// What becomes of the writes to each pod and, last, to the ledger.
-    fates: [Fate; 4],
+    /// What becomes of the writes to each pod, to the ledger and, last, to the slices.
+    fates: [Fate; 5],
     /// The objects as the API server holds them.
     api: World,
     leader: World,
+    /// The rule that a write broke when it was carried out.
+    broken: Option<String>,
     /// The leader before, and what it last saw.
     zombie: Option<World>,
     /// Writes that may still be carried out, and by whose reign.
@@ -135,7 +142,8 @@ struct History {
 }
 
 impl History {
-    fn new() -> Self {
+    /// `families`: those in which the controller writes the slices itself.
+    fn new(families: &[Family]) -> Self {
         let standby = Server {
             up: true,
             cut: false,
@@ -146,6 +154,7 @@ impl History {
         let api = NAMES
             .into_iter()
             .fold(World::new(), |world, name| world.pod(name, |pod| pod));
+        let api = if families.is_empty() { api } else { api.routed(families) };
         Self {
             servers: [
                 Server {
@@ -155,7 +164,8 @@ impl History {
                 standby,
                 standby,
             ],
-            fates: [Fate::Answered; 4],
+            fates: [Fate::Answered; 5],
+            broken: None,
             leader: api.clone(),
             api,
             zombie: None,
@@ -246,6 +256,15 @@ impl History {
             pod.out_of_write_since = Some(at);
         }
         next.observed.ledger_unknown = false;
+        for held in next
+            .observed
+            .slices
+            .slices
+            .values_mut()
+            .filter_map(|slice| slice.held.as_mut())
+        {
+            held.unknown = false;
+        }
         let reign = &mut next.observed.reign;
         reign.term = reign.term.next().expect("few reigns");
         reign.holder = Holder(reign.term.0);
@@ -260,8 +279,14 @@ impl History {
         let plan = leader.plan();
         for action in &plan.actions {
             let object = target(action).and_then(|pod| NAMES.iter().position(|name| *name == pod.name));
-            match self.fates[object.unwrap_or(NAMES.len())] {
+            let other = if action.slice().is_some() {
+                NAMES.len() + 1
+            } else {
+                NAMES.len()
+            };
+            match self.fates[object.unwrap_or(other)] {
                 Fate::Answered => {
+                    self.judge(action);
                     let done = self.carry_out(term, holder, action);
                     look(leader, &self.api, action, done);
                 }
@@ -284,10 +309,39 @@ impl History {
         true
     }
 
+    /// I9: nobody is listed for writes anew who is not the mark's. A write that comes late was right when it was sent.
+    fn judge(&mut self, action: &Action) {
+        let Action::SetEndpoints { slice, service, to, .. } = action else {
+            return;
+        };
+        if !expects(&self.api.observed, action) {
+            return;
+        }
+        let observed = &self.api.observed;
+        let listed = |pod: &PodKey| {
+            let held = observed.slices.slices[&slice.name].held.as_ref();
+            held.is_some_and(|held| held.listing.endpoints.iter().any(|endpoint| endpoint.pod == *pod))
+        };
+        for endpoint in to
+            .endpoints
+            .iter()
+            .filter(|endpoint| *service == "rw" && !listed(&endpoint.pod))
+        {
+            let data = &observed.pods[&endpoint.pod].data;
+            if observed.mark().is_none_or(|mark| mark.data != *data) {
+                self.broken = Some(format!(
+                    "{} is listed, the mark is {:?}",
+                    endpoint.pod.name,
+                    observed.mark()
+                ));
+            }
+        }
+    }
+
     /// The end of all trouble: everything is reached, heard and answered.
     fn come_to_rest(&mut self) -> Result<(), TestCaseError> {
         self.late.clear();
-        self.fates = [Fate::Answered; 4];
+        self.fates = [Fate::Answered; 5];
         for server in &mut self.servers {
             server.cut = false;
         }
@@ -309,97 +363,10 @@ impl History {
     /// I1, as the API server's objects show it.
     fn check(&self) -> Result<(), TestCaseError> {
         prop_assert!(self.api.primaries() < 2, "two primaries");
+        prop_assert!(self.api.listed().len() < 2, "two are listed: {:?}", self.api.listed());
+        prop_assert!(self.broken.is_none(), "{:?}", self.broken);
         Ok(())
     }
-}
-
-/// Whether the API server's objects are what a write expects to find.
-fn expects(api: &Observed, action: &Action) -> bool {
-    let pod = |pod: &PodKey, version: &str| api.pods.get(pod).is_some_and(|pod| pod.resource_version == version);
-    let ledger = |version: Option<&str>| match &api.ledger {
-        LedgerView::Absent => version.is_none(),
-        LedgerView::Present { resource_version, .. } => version == Some(resource_version),
-    };
-    match action {
-        Action::Stamp {
-            pod: key,
-            resource_version,
-        }
-        | Action::Withdraw {
-            pod: key,
-            resource_version,
-            ..
-        }
-        | Action::Relabel {
-            pod: key,
-            resource_version,
-            ..
-        }
-        | Action::Grant {
-            pod: key,
-            resource_version,
-        } => pod(key, resource_version),
-        Action::StampLedger { resource_version, .. } => ledger(Some(resource_version)),
-        Action::SetMark { expected, .. } => {
-            ledger(expected.as_ref().map(|expected| expected.resource_version.as_str()))
-        }
-        Action::ClearAccept | Action::StepDown { .. } => true,
-    }
-}
-
-/// The pod that an action writes to; none: the ledger, or nothing.
-fn target(action: &Action) -> Option<&PodKey> {
-    match action {
-        Action::Stamp { pod, .. }
-        | Action::Withdraw { pod, .. }
-        | Action::Relabel { pod, .. }
-        | Action::Grant { pod, .. } => Some(pod),
-        Action::StampLedger { .. } | Action::SetMark { .. } | Action::ClearAccept | Action::StepDown { .. } => None,
-    }
-}
-
-/// A write had no definite answer.
-fn unsettled(observed: &mut Observed, action: &Action) {
-    match target(action) {
-        Some(pod) => observed.pods.get_mut(pod).expect("a pod").unknown = true,
-        None => observed.ledger_unknown |= !matches!(action, Action::StepDown { .. } | Action::ClearAccept),
-    }
-}
-
-/// The answer to a write, or the GET after a conflict, shows the leader its object.
-fn look(leader: &mut World, api: &World, action: &Action, done: bool) {
-    let at = leader.observed.at;
-    if let Some(key) = target(action) {
-        let unknown = !done && leader.observed.pods[key].unknown;
-        copy_pod(leader, api, key, at);
-        leader.observed.pods.get_mut(key).expect("a pod").unknown = unknown;
-    } else {
-        leader.observed.ledger = api.observed.ledger.clone();
-        leader.observed.ledger_unknown &= !done;
-    }
-}
-
-/// The watch shows the leader every object.
-fn watch(leader: &mut World, api: &World) {
-    let at = leader.observed.at;
-    for key in api.observed.pods.keys() {
-        copy_pod(leader, api, key, at);
-    }
-    leader.observed.ledger = api.observed.ledger.clone();
-}
-
-fn copy_pod(leader: &mut World, api: &World, key: &PodKey, at: Tick) {
-    let theirs = &api.observed.pods[key];
-    let ours = leader.observed.pods.get_mut(key).expect("a pod");
-    ours.label = theirs.label.clone();
-    ours.stamp = theirs.stamp.clone();
-    ours.resource_version.clone_from(&theirs.resource_version);
-    let among = theirs.label == LabelState::Known(Role::Primary);
-    ours.out_of_write_since = if among {
-        None
-    } else {
-        Some(ours.out_of_write_since.unwrap_or(at))
-    };
 }
 
 proptest! {
@@ -407,8 +374,8 @@ proptest! {
 
     /// I1, I9: whatever happens, two pods are never labelled primary, and the mark never falls. I5: then it comes to rest.
     #[test]
-    fn i1_i5_i9_hold_through_any_history(events in vec(event(), 0..EVENTS)) {
-        let mut history = History::new();
+    fn i1_i5_i9_hold_through_any_history(events in vec(event(), 0..EVENTS), routing in 0..3_usize) {
+        let mut history = History::new(&FAMILIES[..routing]);
         let mut highest: Option<Mark> = None;
         for event in &events {
             history.happen(event);
@@ -424,10 +391,25 @@ proptest! {
     }
 }
 
+/// The same where the controller writes the slices itself.
+#[test]
+fn a_promotion_moves_the_endpoint() {
+    for families in [&FAMILIES[..1], &FAMILIES[..]] {
+        let mut history = History::new(families);
+        history.come_to_rest().expect("rest");
+        assert_eq!(history.api.listed(), [key("a")].into());
+        history.happen(&Event::Crash(0));
+        history.happen(&Event::Promote(1));
+        history.happen(&Event::Takeover);
+        history.come_to_rest().expect("rest");
+        assert_eq!(history.api.listed(), [key("b")].into());
+    }
+}
+
 /// A history in which nothing is ever granted would prove nothing.
 #[test]
 fn a_quiet_history_grants_and_a_promotion_moves_the_label() {
-    let mut history = History::new();
+    let mut history = History::new(&[]);
     history.come_to_rest().expect("rest");
     assert_eq!(history.api.label("a"), Some(&LabelState::Known(Role::Primary)));
     history.happen(&Event::Crash(0));

@@ -382,6 +382,17 @@ fn words(action: &Action) -> String {
             format!("{what} {} on timeline {} at {}", mark.pod, mark.timeline, mark.lsn)
         }
         Action::Grant { pod, .. } => format!("grant the primary role to {}", pod.name),
+        Action::CreateSlice { slice, .. } => format!("make EndpointSlice {slice}, without endpoints"),
+        Action::StampSlice { slice, .. } => format!("stamp EndpointSlice {}", slice.name),
+        Action::SetEndpoints { slice, to, .. } => {
+            let pods: Vec<&str> = to.endpoints.iter().map(|endpoint| endpoint.pod.name.as_str()).collect();
+            let pods = if pods.is_empty() {
+                "nobody".to_owned()
+            } else {
+                pods.join(", ")
+            };
+            format!("list {pods} in EndpointSlice {}", slice.name)
+        }
         Action::ClearAccept => "take the accept annotation off the route".to_owned(),
         Action::StepDown { met } => format!("stop leading: somebody has written under term {met}"),
     }

@@ -28,6 +28,12 @@ pub enum Write {
     SetMark,
     /// The primary role put on.
     Grant,
+    /// An EndpointSlice made, without endpoints.
+    CreateSlice,
+    /// This reign's stamp on an EndpointSlice, and nothing else.
+    StampSlice,
+    /// Whom an EndpointSlice lists.
+    SetEndpoints,
     /// The accept annotation taken off a route.
     ClearAccept,
     /// A route's status.
@@ -97,6 +103,9 @@ impl Write {
             Self::Relabel => "relabel",
             Self::SetMark => "set_mark",
             Self::Grant => "grant",
+            Self::CreateSlice => "create_slice",
+            Self::StampSlice => "stamp_slice",
+            Self::SetEndpoints => "set_endpoints",
             Self::ClearAccept => "clear_accept",
             Self::Status => "status",
             Self::Event => "event",

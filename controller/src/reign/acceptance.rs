@@ -4,11 +4,16 @@ use std::{fmt, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
-use shared::{role::Role, route::PostgresRoute, status::Reason};
+use shared::{
+    role::Role,
+    route::{PostgresRoute, Routing},
+    status::Reason,
+};
 
 use super::{
     observe::{container_of, selects},
     owners::Owner,
+    slices,
 };
 
 /// Why a route is not served: nothing is written for it until a person has mended this.
@@ -143,7 +148,19 @@ pub(crate) fn service_problem(route: &PostgresRoute, role: Role, service: Option
             format!("Service {name} is of type ExternalName: it selects no pods"),
         );
     }
-    if spec.selector.clone().unwrap_or_default() != wanted {
+    if route.spec.routing == Routing::EndpointSlices {
+        if spec.selector.is_some_and(|selector| !selector.is_empty()) {
+            let (namespace, remove) = (
+                route.namespace().unwrap_or_default(),
+                r#"[{"op":"remove","path":"/spec/selector"}]"#,
+            );
+            let text = format!(
+                "Service {name} has a selector, so Kubernetes itself lists endpoints for it, and the controller lists nobody: \
+                 kubectl -n {namespace} patch service {name} --type=json -p '{remove}', or set spec.routing to Labels"
+            );
+            return problem(Reason::ServiceHasSelector, text);
+        }
+    } else if spec.selector.clone().unwrap_or_default() != wanted {
         let wanted: Vec<String> = wanted.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let text = format!(
             "Service {name} does not select what the route needs: set its selector to {}",
@@ -174,6 +191,34 @@ pub(crate) fn service_problem(route: &PostgresRoute, role: Role, service: Option
         return problem(Reason::ServicePublishesNotReady, text);
     }
     None
+}
+
+/// What is wrong with the ports of a Service whose slices the controller writes: a slice has the same ports for all its endpoints.
+pub(crate) fn port_problem(route: &PostgresRoute, service: &Service, pods: &[Arc<Pod>]) -> Option<ServiceProblem> {
+    if route.spec.routing != Routing::EndpointSlices {
+        return None;
+    }
+    let (name, spec) = (service.name_any(), service.spec.clone().unwrap_or_default());
+    let wanted = spec.ports.iter().flatten().count();
+    let served: Vec<_> = pods
+        .iter()
+        .map(|pod| (pod.name_any(), slices::ports(&spec, pod)))
+        .collect();
+    let problem = |pod: &str, what: &str| {
+        Some(ServiceProblem {
+            reason: Reason::ServicePortUnclear,
+            text: format!(
+                "Service {name} names a targetPort that {what} pod {pod}: give the port the same name and number in every pod"
+            ),
+        })
+    };
+    if let Some((pod, _)) = served.iter().find(|(_, ports)| ports.len() < wanted) {
+        return problem(pod, "is not a port of");
+    }
+    let odd = served
+        .iter()
+        .find(|(_, ports)| Some(ports) != served.first().map(|(_, first)| first));
+    odd.and_then(|(pod, _)| problem(pod, "is another number in"))
 }
 
 #[cfg(test)]

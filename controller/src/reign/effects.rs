@@ -104,6 +104,24 @@ impl Government {
                     }
                     Written::Refused(reason) => trouble = Some(reason),
                 },
+                Effect::Slice { name, uid, written } => match written {
+                    Written::Done(object) => {
+                        if let Some(uid) = &uid {
+                            tended.memory.set_slice_unknown(uid, false);
+                        }
+                        scope.slices.show(*object);
+                    }
+                    Written::Conflict(reason) => conflict = Some(reason),
+                    Written::Gone => conflict = Some(format!("EndpointSlice {name} is gone")),
+                    Written::Unknown(reason) => {
+                        // One that is yet to be made can only come to be without endpoints.
+                        if let Some(uid) = &uid {
+                            tended.memory.set_slice_unknown(uid, true);
+                        }
+                        trouble = Some(reason);
+                    }
+                    Written::Refused(reason) => trouble = Some(reason),
+                },
                 Effect::Route(written) => match written {
                     Written::Done(object) => scope.routes.show(*object),
                     Written::Conflict(reason) => conflict = Some(reason),
@@ -115,6 +133,9 @@ impl Government {
         }
         for pod in done.pods.into_values().flatten() {
             scope.pods.show(pod);
+        }
+        for slice in done.slices {
+            scope.slices.show(slice);
         }
         if let Some(ledger) = done.ledger {
             scope.ledgers.show(ledger);

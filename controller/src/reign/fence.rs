@@ -44,6 +44,9 @@ fn floor(scopes: &[Arc<Scope>]) -> Option<Term> {
             StampState::of(annotations.get(names::STAMP).map(String::as_str)).term()
         };
         terms.extend(scope.pods.all().iter().filter_map(|pod| stamp(pod.annotations())));
+        let slices = scope.slices.all();
+        let ours = slices.iter().filter(|slice| super::slices::is_managed(slice));
+        terms.extend(ours.filter_map(|slice| stamp(slice.annotations())));
         for ledger in scope.ledgers.all() {
             terms.extend(stamp(ledger.annotations()));
             terms.push(ledger.spec.term_floor);

@@ -27,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) mark_written: Tick,
     /// Whether a write to the ledger had no definite answer.
     pub(crate) ledger_unknown: bool,
+    /// Uids of slices to which a write had no definite answer.
+    unknown_slices: BTreeSet<String>,
     pods: BTreeMap<String, PodMemory>,
     replied: BTreeMap<String, BTreeSet<String>>,
 }
@@ -48,6 +50,7 @@ impl Memory {
             began: now,
             mark_written: now,
             ledger_unknown: false,
+            unknown_slices: BTreeSet::new(),
             pods: BTreeMap::new(),
             replied: BTreeMap::new(),
         }
@@ -111,6 +114,25 @@ impl Memory {
     /// See [`Memory::set_unknown`].
     pub(crate) fn unknown(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(|pod| pod.unknown)
+    }
+
+    /// Whether a write to the slice had no definite answer.
+    pub(crate) fn set_slice_unknown(&mut self, uid: &str, unknown: bool) {
+        if unknown {
+            self.unknown_slices.insert(uid.to_owned());
+        } else {
+            self.unknown_slices.remove(uid);
+        }
+    }
+
+    /// See [`Memory::set_slice_unknown`].
+    pub(crate) fn slice_unknown(&self, uid: &str) -> bool {
+        self.unknown_slices.contains(uid)
+    }
+
+    /// Forgets the slices that are gone.
+    pub(crate) fn keep_only_slices(&mut self, uids: &BTreeSet<String>) {
+        self.unknown_slices.retain(|uid| uids.contains(uid));
     }
 
     /// Since when the pod has not been among the write Service's endpoints; `None` while it is.

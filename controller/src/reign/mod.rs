@@ -21,6 +21,7 @@ mod probing;
 pub(crate) mod record;
 mod report;
 mod showing;
+mod slices;
 mod stores;
 mod switching;
 mod tending;

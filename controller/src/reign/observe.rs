@@ -12,7 +12,10 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use shared::{ledger::PostgresLedger, names, route::PostgresRoute, term::Term};
 
-use super::memory::Memory;
+use super::{
+    memory::Memory,
+    slices::{self, Services},
+};
 use crate::{
     clock::Tick,
     data_identity,
@@ -33,7 +36,9 @@ pub(crate) struct Known<'a> {
     pub(crate) route: &'a PostgresRoute,
     pub(crate) pods: &'a [std::sync::Arc<Pod>],
     pub(crate) ledger: Option<&'a PostgresLedger>,
-    pub(crate) write_slices: &'a [std::sync::Arc<EndpointSlice>],
+    pub(crate) services: Services<'a>,
+    /// Those that concern the route.
+    pub(crate) slices: &'a [std::sync::Arc<EndpointSlice>],
     pub(crate) sightings: &'a BTreeMap<PodKey, Sightings>,
 }
 
@@ -77,13 +82,19 @@ pub(crate) fn lifecycle_of(pod: &Pod) -> Lifecycle {
 
 /// Puts together what `decide` looks at, and lets the memory look too.
 pub(crate) fn observe(known: &Known<'_>, memory: &mut Memory) -> Observed {
-    let write_endpoints = endpoints(known.write_slices);
+    let write_endpoints = endpoints(known);
     memory.keep_only(&known.pods.iter().filter_map(|pod| pod.uid()).collect());
     let pods = known
         .pods
         .iter()
         .map(|pod| (key_of(pod), view(known, pod, &write_endpoints, memory)))
         .collect();
+    let of_slices = slices::Known {
+        route: known.route,
+        services: known.services,
+        pods: known.pods,
+        slices: known.slices,
+    };
     Observed {
         at: known.at,
         reign: ReignView {
@@ -96,6 +107,7 @@ pub(crate) fn observe(known: &Known<'_>, memory: &mut Memory) -> Observed {
         ledger: ledger(known.ledger),
         ledger_unknown: memory.ledger_unknown && known.ledger.is_some(),
         pods,
+        slices: slices::view(&of_slices, memory),
         paused: known
             .route
             .annotations()
@@ -169,8 +181,11 @@ fn state(pod: &Pod, container: &str) -> Container {
 }
 
 /// The uids of the pods among the Service's endpoints, ready or not: kube-proxy may send clients to any of them.
-fn endpoints(slices: &[std::sync::Arc<EndpointSlice>]) -> BTreeSet<String> {
-    let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+fn endpoints(known: &Known<'_>) -> BTreeSet<String> {
+    let service = &known.route.spec.services.primary;
+    let of_service = |slice: &&std::sync::Arc<EndpointSlice>| slice.labels().get(names::SLICE_SERVICE) == Some(service);
+    let slices = known.slices.iter().filter(of_service);
+    let endpoints = slices.flat_map(|slice| slice.endpoints.iter().flatten());
     endpoints
         .filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.clone())
         .collect()

@@ -323,6 +323,7 @@ impl Prober {
         let (route, pod) = (&self.assignment.route, &self.assignment.pod);
         let metrics = &self.surroundings.metrics;
         metrics.probed(&route.namespace, &route.name, &pod.name, evidence, now.since(asked));
+        let refused = matches!(&answer, Err(Failure::Probe(ProbeError::Refused)));
         let (reply, detail) = match &answer {
             Ok(_) => (true, String::new()),
             Err(Failure::NoLogin(reason)) => (false, reason.clone()),
@@ -337,6 +338,7 @@ impl Prober {
             evidence,
             report: answer.ok(),
             reply,
+            refused,
             detail,
         };
         let (route, pod) = (self.assignment.route.clone(), self.assignment.pod.clone());

@@ -1,11 +1,13 @@
 //! What people are told: the route's status and conditions, and the Events that follow from a change of them. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
 use probe::Evidence;
 use shared::{
     ledger::{Phases, Switch},
+    names,
     role::Role,
-    route::PostgresRoute,
+    route::{PostgresRoute, Routing},
     status::{ConditionType, LastSwitch, Member, PostgresRouteStatus, Reason},
     term::Term,
 };
@@ -90,7 +92,8 @@ const fn is_trouble(kind: ConditionType) -> bool {
         | ConditionType::SplitBrain
         | ConditionType::LabelContested
         | ConditionType::NoMark
-        | ConditionType::ForeignServer => true,
+        | ConditionType::ForeignServer
+        | ConditionType::ForeignEndpoints => true,
     }
 }
 
@@ -293,6 +296,9 @@ fn conditions(told: &Told<'_>) -> Vec<Says> {
             ];
             all.push(primary_available(observed, plan));
             all.extend(found(plan));
+            if told.route.spec.routing == Routing::EndpointSlices {
+                all.push(foreign_endpoints(told.route, plan));
+            }
             all
         }
     }
@@ -365,7 +371,7 @@ fn found(plan: &Plan) -> Vec<Says> {
             }
             Finding::NoMark { missing } => no_mark = Some(missing),
             Finding::SplitBrain { pods, tie } => split = Some((pods, *tie)),
-            Finding::Orphaned { why: None, .. } | Finding::AcceptRefused { .. } => {}
+            Finding::Orphaned { why: None, .. } | Finding::AcceptRefused { .. } | Finding::ForeignEndpoints { .. } => {}
         }
     }
     let list = |kind, texts: &[String], reason, advice: &str| {
@@ -413,6 +419,35 @@ fn found(plan: &Plan) -> Vec<Says> {
             }
         },
     ]
+}
+
+/// Endpoints that others list for a Service whose slices the controller writes, and the command that clears them.
+fn foreign_endpoints(route: &PostgresRoute, plan: &Plan) -> Says {
+    let kind = ConditionType::ForeignEndpoints;
+    let namespace = route.namespace().unwrap_or_default();
+    let texts = plan.findings.iter().filter_map(|finding| {
+        let Finding::ForeignEndpoints { service, slices } = finding else {
+            return None;
+        };
+        // By label: Kubernetes mirrors an Endpoints object into one more slice a moment after the selector has gone.
+        let others = format!(
+            "{}={service},{}!={}",
+            names::SLICE_SERVICE,
+            names::SLICE_MANAGED_BY,
+            names::GROUP
+        );
+        Some(format!(
+            "somebody else lists endpoints for Service {service} ({}), so nobody is listed for it anew: \
+             kubectl -n {namespace} delete endpoints {service} --ignore-not-found; \
+             kubectl -n {namespace} delete endpointslice -l '{others}'",
+            slices.join(", ")
+        ))
+    });
+    let texts: Vec<String> = texts.collect();
+    if texts.is_empty() {
+        return Says::fine(kind, false);
+    }
+    Says::new(kind, true, Reason::ListedByOthers, texts.join("; "))
 }
 
 fn split_brain(pods: &[String], tie: bool) -> Says {

@@ -113,6 +113,9 @@ pub(crate) fn role_moved(
         | Action::StampLedger { .. }
         | Action::Relabel { .. }
         | Action::SetMark { .. }
+        | Action::CreateSlice { .. }
+        | Action::StampSlice { .. }
+        | Action::SetEndpoints { .. }
         | Action::ClearAccept
         | Action::StepDown { .. } => return,
     };

@@ -26,7 +26,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use shared::{ledger::PostgresLedger, route::PostgresRoute};
+use shared::{ledger::PostgresLedger, names, route::PostgresRoute};
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -322,15 +322,12 @@ fn follow_scope(
         slices_writer,
         |scope| &scope.slices,
         |scope, slice: &EndpointSlice| {
-            let service = slice.labels().get(SERVICE_OF_SLICE).cloned().unwrap_or_default();
+            let service = slice.labels().get(names::SLICE_SERVICE).cloned().unwrap_or_default();
             scope.routes_of_service(&slice.namespace().unwrap_or_default(), &service)
         },
     );
     scope
 }
-
-/// The label by which an EndpointSlice names its Service.
-pub(crate) const SERVICE_OF_SLICE: &str = "kubernetes.io/service-name";
 
 impl Scope {
     fn routes_of_pod(&self, pod: &Pod) -> Vec<RouteKey> {

@@ -8,7 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{core::v1::Pod, discovery::v1::EndpointSlice},
+    api::{
+        core::v1::{Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::ResourceExt;
@@ -26,7 +29,8 @@ use super::{
     record::{Notice, Outcome, Told},
     report::{self, Reported},
     showing,
-    stores::{SERVICE_OF_SLICE, Scope},
+    slices::{self, Services},
+    stores::Scope,
     switching::{LastSwitch, Teller},
     turn,
 };
@@ -114,33 +118,30 @@ pub(crate) struct Scenery {
     pub(super) pods: Vec<Arc<Pod>>,
     rivals: Vec<Arc<PostgresRoute>>,
     services: Vec<ServiceProblem>,
-    write_slices: Vec<Arc<EndpointSlice>>,
+    primary: Option<Arc<Service>>,
+    replica: Option<Arc<Service>>,
+    slices: Vec<Arc<EndpointSlice>>,
 }
 
 fn scenery(scope: &Scope, route: Arc<PostgresRoute>, key: &RouteKey) -> Scenery {
     let namespace = key.namespace.as_str();
     let pods = scope.pods.list(namespace, |pod| observe::selects(&route, pod));
     let rivals = scope.routes.list(namespace, |rival| rival.name_any() != key.name);
-    let service = |name: &str| scope.services.get(namespace, name);
-    let problems = [Role::Primary, Role::Replica].map(|role| {
-        let name = if role == Role::Primary {
-            &route.spec.services.primary
-        } else {
-            &route.spec.services.replica
-        };
-        acceptance::service_problem(&route, role, service(name).as_deref())
-    });
-    let write_slices = scope.slices.list(namespace, |slice| {
-        slice
-            .labels()
-            .get(SERVICE_OF_SLICE)
-            .is_some_and(|service| *service == route.spec.services.primary)
-    });
+    let primary = scope.services.get(namespace, &route.spec.services.primary);
+    let replica = scope.services.get(namespace, &route.spec.services.replica);
+    let mut problems = Vec::new();
+    for (role, service) in [(Role::Primary, &primary), (Role::Replica, &replica)] {
+        let problem = acceptance::service_problem(&route, role, service.as_deref());
+        problems.extend(problem.or_else(|| acceptance::port_problem(&route, service.as_deref()?, &pods)));
+    }
+    let slices = scope.slices.list(namespace, |slice| slices::concerns(&route, slice));
     Scenery {
         pods,
         rivals,
-        services: problems.into_iter().flatten().collect(),
-        write_slices,
+        services: problems,
+        primary,
+        replica,
+        slices,
         route,
     }
 }
@@ -186,7 +187,11 @@ impl Government {
             route: &scene.route,
             pods: &scene.pods,
             ledger: ledger.as_deref(),
-            write_slices: &scene.write_slices,
+            services: Services {
+                primary: scene.primary.as_deref(),
+                replica: scene.replica.as_deref(),
+            },
+            slices: &scene.slices,
             sightings: &tended.sightings,
         };
         let observed = observe::observe(&known, &mut tended.memory);
@@ -283,10 +288,12 @@ impl Government {
         self.context.metrics.show_route(&key.namespace, &key.name, view);
         let now = self.context.clock.now();
         // record (status, Events): a status is written between turns, not while a role is being moved, unless it cannot be moved.
-        let moving = plan
-            .actions
-            .iter()
-            .any(|action| !matches!(action, Action::Stamp { .. } | Action::StampLedger { .. }));
+        let moving = plan.actions.iter().any(|action| {
+            !matches!(
+                action,
+                Action::Stamp { .. } | Action::StampLedger { .. } | Action::StampSlice { .. }
+            )
+        });
         if !moving || tended.refused.is_some() {
             let (refused, last_switch) = (tended.refused.clone(), tended.last_switch.clone());
             let outcome = Outcome::Decided {
@@ -429,7 +436,8 @@ fn refusals(plan: &Plan) -> Vec<String> {
         | Finding::Orphaned { .. }
         | Finding::Foreign { .. }
         | Finding::Barred { .. }
-        | Finding::Contested { .. } => None,
+        | Finding::Contested { .. }
+        | Finding::ForeignEndpoints { .. } => None,
     };
     plan.findings.iter().filter_map(refused).collect()
 }

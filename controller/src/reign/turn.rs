@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future, stream};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
 use shared::ledger::PostgresLedger;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -38,6 +38,8 @@ pub(crate) struct Done {
     pub(crate) pods: BTreeMap<String, Option<Pod>>,
     /// The ledger as it is now, when it was not as expected and there is one.
     pub(crate) ledger: Option<PostgresLedger>,
+    /// Slices that were not as expected and are there, as they are now.
+    pub(crate) slices: Vec<EndpointSlice>,
 }
 
 /// Carries a plan's actions out, side by side, as parts of a switch's span if there is one.
@@ -58,6 +60,9 @@ pub(crate) async fn carry_out(
                 if let Some(pod) = pod_name(&action) {
                     span.say("pod", pod.to_owned());
                 }
+                if let Some(slice) = action.slice() {
+                    span.say("slice", slice.to_owned());
+                }
                 let effect = span.around(one(context, place, &action)).await;
                 span.end(context.clock.now());
                 Some((action, effect?))
@@ -74,6 +79,7 @@ pub(crate) async fn carry_out(
         effects,
         pods: BTreeMap::new(),
         ledger: None,
+        slices: Vec::new(),
     };
     switch.around(look_again(&context, &place, &mut done)).await;
     done
@@ -125,6 +131,7 @@ fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
     let outcome = match effect {
         Effect::Pod { written, .. } => outcome(written),
         Effect::Ledger { written, .. } => outcome(written),
+        Effect::Slice { written, .. } => outcome(written),
         Effect::Route(written) => outcome(written),
         Effect::Outranked(met) => {
             warn!(%route, %met, "somebody with a higher claim has written: this replica stops leading");
@@ -155,6 +162,13 @@ fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
                 ..
             } => info!(%route, pod, action = name, "role label removed"),
             Effect::Ledger { mark: true, .. } => info!(%route, "mark set"),
+            Effect::Slice { name: slice, .. } => match action {
+                Action::SetEndpoints { to, .. } => {
+                    let pods: Vec<&str> = to.endpoints.iter().map(|endpoint| endpoint.pod.name.as_str()).collect();
+                    info!(%route, slice, ?pods, "endpoints set");
+                }
+                _ => tracing::debug!(%route, slice, action = name, "slice stamped"),
+            },
             Effect::Route(_) => info!(%route, "accept annotation removed: it is done"),
             Effect::Outranked(_) => {}
         },
@@ -179,7 +193,7 @@ fn outcome<K>(written: &Written<K>) -> (WriteOutcome, &str) {
 /// Reads the objects that were not as expected. What is not read soon is looked at by the next turn as it was; and a process that is to
 /// end has no next turn.
 async fn look_again(context: &Context, place: &Place, done: &mut Done) {
-    let (mut unread, mut ledger_unread) = (Vec::new(), false);
+    let (mut unread, mut ledger_unread, mut slices_unread) = (Vec::new(), false, Vec::new());
     for (_, effect) in &done.effects {
         match effect {
             Effect::Pod {
@@ -191,7 +205,16 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
                 written: Written::Conflict(_) | Written::Gone | Written::Unknown(_),
                 ..
             } => ledger_unread = true,
-            Effect::Pod { .. } | Effect::Ledger { .. } | Effect::Route(_) | Effect::Outranked(_) => {}
+            Effect::Slice {
+                name,
+                written: Written::Conflict(_) | Written::Gone | Written::Unknown(_),
+                ..
+            } => slices_unread.push(name.clone()),
+            Effect::Pod { .. }
+            | Effect::Ledger { .. }
+            | Effect::Slice { .. }
+            | Effect::Route(_)
+            | Effect::Outranked(_) => {}
         }
     }
     let reads = stream::iter(unread).map(|pod| async move {
@@ -199,6 +222,18 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
         read.ok()?.ok().map(|found| (pod.uid, found))
     });
     let reads = reads
+        .buffer_unordered(WRITES_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect();
+    let slices = stream::iter(slices_unread).map(|name| async move {
+        let read = timeout(
+            LOOK_AGAIN_MAX,
+            context.writer.read::<EndpointSlice>(&place.namespace, &name),
+        )
+        .await;
+        read.ok()?.ok()?
+    });
+    let slices = slices
         .buffer_unordered(WRITES_AT_ONCE)
         .filter_map(std::future::ready)
         .collect();
@@ -212,7 +247,9 @@ async fn look_again(context: &Context, place: &Place, done: &mut Done) {
     tokio::select! {
         biased;
         () = context.stop.cancelled() => {}
-        (pods, ledger) = future::join(reads, ledger) => (done.pods, done.ledger) = (pods, ledger),
+        (pods, ledger, slices) = future::join3(reads, ledger, slices) => {
+            (done.pods, done.ledger, done.slices) = (pods, ledger, slices);
+        }
     }
 }
 
@@ -224,6 +261,9 @@ const fn kind_of(action: &Action) -> Write {
         Action::Relabel { .. } => Write::Relabel,
         Action::SetMark { .. } => Write::SetMark,
         Action::Grant { .. } => Write::Grant,
+        Action::CreateSlice { .. } => Write::CreateSlice,
+        Action::StampSlice { .. } => Write::StampSlice,
+        Action::SetEndpoints { .. } => Write::SetEndpoints,
         Action::ClearAccept | Action::StepDown { .. } => Write::ClearAccept,
     }
 }

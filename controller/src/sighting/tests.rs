@@ -17,6 +17,7 @@ fn sighting(seconds: u64, evidence: Evidence) -> Sighting {
         evidence,
         report: None,
         reply: evidence != Evidence::Silent,
+        refused: false,
         detail: String::new(),
     }
 }

@@ -10,6 +10,7 @@ mod client;
 mod measured;
 mod process;
 mod seen;
+mod slices;
 mod word;
 mod world;
 
@@ -368,6 +369,10 @@ async fn routes_on_a_real_api_server() {
         a_wrong_password_changes_no_label_and_is_mended_without_a_restart(&world),
         two_writable_servers_and_no_mark_need_a_person(&world),
         what_is_wrong_with_services_and_secrets_is_said_and_mended(&world),
+    );
+    tokio::join!(
+        slices::the_slices_of_services_without_selectors_follow_the_primary(&world),
+        slices::a_service_with_a_selector_is_refused_and_a_route_goes_over_and_back(&world),
     );
     tokio::join!(
         the_younger_of_two_routes_that_claim_a_pod_is_refused(&world),

@@ -190,7 +190,10 @@ impl Scene {
 
     /// Starts a controller for these namespaces.
     pub(crate) fn control_with(&mut self, config: Config, namespaces: Vec<String>) {
-        let host = Host::real();
+        let host = Host {
+            servers: Arc::new(super::slices::Mapped),
+            ..Host::real()
+        };
         let name = identity("pgsteer-test", rand::random());
         let settings = Settings::new("default", &self.namespace, &name, Duration::from_secs(5)).unwrap();
         let (elector, handle) = Elector::new(self.config.clone(), settings, Arc::clone(&host.clock)).unwrap();
@@ -250,6 +253,7 @@ impl Scene {
                 "terminationGracePeriodSeconds": 0,
                 "containers": [{
                     "name": "postgres", "image": "none",
+                    "ports": [{ "name": "postgres", "containerPort": self.port }],
                     "volumeMounts": [{ "name": "data", "mountPath": "/" }],
                 }],
                 "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": format!("{name}-data") } }],
@@ -262,7 +266,7 @@ impl Scene {
 
     /// Gives the pod another address.
     pub(crate) async fn move_pod(&self, name: &str, ip: IpAddr) -> Pod {
-        let status = json!({ "status": { "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }] } });
+        let status = json!({ "status": { "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }], "conditions": [{ "type": "Ready", "status": "True" }] } });
         self.api::<Pod>()
             .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
             .await
@@ -292,6 +296,11 @@ impl Scene {
         }
         self.secret(PASSWORD).await;
         self.bare_route(name).await;
+    }
+
+    /// Where every server of the scene listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) async fn bare_route(&self, name: &str) {
@@ -427,7 +436,7 @@ impl Scene {
         .unwrap()
     }
 
-    async fn explain(&self) -> String {
+    pub(crate) async fn explain(&self) -> String {
         let routes = self
             .api::<PostgresRoute>()
             .list(&kube::api::ListParams::default())

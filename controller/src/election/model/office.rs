@@ -23,7 +23,8 @@ use super::{
 use crate::{
     clock::Tick,
     decide::{
-        Action, Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView, decide,
+        Action, Container, LabelState, LedgerView, Lifecycle, Observed, PodKey, PodView, Policy, ReignView, SlicesView,
+        decide,
     },
     reign::fence::{Rank, rank},
     sighting::{Sighting, Sightings, Via},
@@ -237,6 +238,7 @@ impl View {
             ledger_unknown: self.unknown[LEDGER] && self.ledger.is_some(),
             ledger,
             pods,
+            slices: SlicesView::default(),
             paused: false,
             accept: None,
         }
@@ -260,6 +262,7 @@ impl View {
                 },
                 report: seen.map(|(standing, timeline)| report(standing, timeline)),
                 reply: true,
+                refused: seen.is_none(),
                 detail: String::new(),
             },
         );
@@ -297,7 +300,9 @@ fn step(action: &Action) -> Option<Step> {
             Step::Write(LEDGER, Change::Mark(MarkOf { pod, timeline }))
         }
         Action::StepDown { .. } => Step::StepDown,
-        Action::ClearAccept => return None,
+        Action::ClearAccept | Action::CreateSlice { .. } | Action::StampSlice { .. } | Action::SetEndpoints { .. } => {
+            return None;
+        }
     })
 }
 

@@ -23,9 +23,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch]
+# Whether they have followed. Made and written only for Services of routes with `routing: EndpointSlices`; never deleted.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, create, patch]
 # Whether the selector of a pod's owner holds the role label; never written.
 - apiGroups: [apps]
   resources: [deployments, replicasets, statefulsets]
