@@ -155,7 +155,7 @@ pub(crate) async fn the_slices_of_services_without_selectors_follow_the_primary(
         told.contains(&format!("kubectl -n {} delete endpointslice", scene.namespace)),
         "{told}"
     );
-    scene.roles(&[("a", None), ("b", None)]).await;
+    scene.roles(&[("a", None), ("b", Some("replica"))]).await;
     scene
         .api::<EndpointSlice>()
         .delete("theirs", &DeleteParams::default())
