@@ -59,6 +59,7 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "the entry point against real servers" deploy/images/postgres/entrypoint_test.sh
 	@$(STEP) "lints of the planted bugs" cargo clippy -p pgsteer --all-targets --features planted-bugs --locked -- -D warnings
 	@$(STEP) "build the simulation" $(SIMULATION) --no-run
+	@$(STEP) "a planted bug would not be shipped" bash -c '! .ci/shipped target/release/pgsteer'
 	@$(STEP) "simulation, $(SEEDS) seeds" $(SIMULATION) -- seeds $(SEEDS)
 	@$(STEP) "the simulation finds each planted bug" $(SIMULATION) -- planted
 
@@ -96,4 +97,5 @@ $(LATER):
 release:
 	@.ci/packages
 	@$(STEP) "build the release programs" cargo build --release --locked -p pgsteer -p pgsteer-chaos
+	@$(STEP) "no planted bug in them" .ci/shipped target/release/pgsteer
 	@$(STEP) "build the cluster's programs" $(CHAOS) build

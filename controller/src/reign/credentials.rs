@@ -130,8 +130,8 @@ impl Credentials {
         connection: &Connection,
         rejected: bool,
     ) -> Result<Login, CredentialError> {
-        let entry = Arc::clone(self.routes.lock().await.entry(route.clone()).or_default());
-        let mut entry = entry.lock().await;
+        let shared = Arc::clone(self.routes.lock().await.entry(route.clone()).or_default());
+        let mut entry = shared.lock().await;
         let now = self.clock.now();
         let usable = entry.as_ref().filter(|entry| {
             let wanted_anew = rejected || entry.login.is_err();
@@ -140,6 +140,23 @@ impl Credentials {
         if let Some(entry) = usable {
             return entry.login.clone();
         }
+        if let Some(held) = entry.as_mut()
+            && held.connection == *connection
+            && held.login.is_ok()
+        {
+            // One server has refused it; the others are asked with it meanwhile, and nobody else reads it anew.
+            held.read = now;
+            drop(entry);
+            let login = self.read(&route.namespace, connection).await;
+            let mut entry = shared.lock().await;
+            // An API server that gives no answer does not make the login wrong for those who take it.
+            let definite = !matches!(login, Err(CredentialError::Unreadable { .. }));
+            if let Some(held) = entry.as_mut().filter(|held| definite && held.connection == *connection) {
+                held.login.clone_from(&login);
+            }
+            return login;
+        }
+        // Nobody can be asked without it: who comes now waits for this one read.
         let login = self.read(&route.namespace, connection).await;
         *entry = Some(Entry {
             connection: connection.clone(),
@@ -212,5 +229,80 @@ impl Credentials {
             secret: shown,
             key: key.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Poll,
+    };
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::client::Body;
+    use shared::route::{PasswordSecret, Tls};
+    use tower::service_fn;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const SECRET: &str =
+        r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"probe"},"data":{"password":"cmlnaHQ="}}"#;
+
+    /// An API server that hands the Secret out once, and never answers after that.
+    fn answers_once(asked: &Arc<AtomicUsize>) -> Client {
+        let asked = Arc::clone(asked);
+        let server = service_fn(move |_: Request<Body>| {
+            let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                if !first {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(SECRET.as_bytes()))))
+            }
+        });
+        Client::new(server, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_refused_login_does_not_keep_the_other_servers_from_being_asked() {
+        let (clock, asked) = (Arc::new(ManualClock::default()), Arc::new(AtomicUsize::new(0)));
+        let credentials = Credentials::new(answers_once(&asked), Arc::<ManualClock>::clone(&clock));
+        let route = RouteKey {
+            namespace: "default".to_owned(),
+            name: "route".to_owned(),
+        };
+        let connection = Connection {
+            user: "pgsteer".to_owned(),
+            database: "postgres".to_owned(),
+            password_secret: Some(PasswordSecret {
+                name: "probe".to_owned(),
+                key: "password".to_owned(),
+            }),
+            tls: Tls {
+                mode: TlsMode::Disable,
+                ..Tls::default()
+            },
+        };
+        assert!(credentials.login(&route, &connection, false).await.is_ok());
+        clock.advance(READ_EVERY);
+        let refused = credentials.login(&route, &connection, true);
+        tokio::pin!(refused);
+        assert!(futures::poll!(&mut refused).is_pending(), "it is read anew");
+        let other = futures::poll!(std::pin::pin!(credentials.login(&route, &connection, false)));
+        assert!(matches!(other, Poll::Ready(Ok(_))), "the others go on meanwhile");
+        let also_refused = futures::poll!(std::pin::pin!(credentials.login(&route, &connection, true)));
+        assert!(matches!(also_refused, Poll::Ready(Ok(_))), "and nobody reads it twice");
+        assert!(
+            matches!(refused.await, Err(CredentialError::Unreadable { .. })),
+            "within a bound"
+        );
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        let afterwards = credentials.login(&route, &connection, false).await;
+        assert!(afterwards.is_ok(), "nothing was said against it");
     }
 }

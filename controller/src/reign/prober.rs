@@ -108,7 +108,8 @@ enum Session {
 
 /// The answer on a kept session; without one the session is over, which says nothing by itself.
 struct Asked {
-    asked: Tick,
+    /// When.
+    at: Tick,
     session: Box<dyn Kept>,
     answer: Option<Answer>,
 }
@@ -285,14 +286,22 @@ impl Prober {
             } else {
                 session.ask(timeout).await.ok().map(Answer::Full)
             };
-            Asked { asked, session, answer }
+            Asked {
+                at: asked,
+                session,
+                answer,
+            }
         };
         Session::Asking(asking.boxed())
     }
 
     /// The kept session has been asked.
     async fn asked(&mut self, asked: Asked) -> Session {
-        let Asked { asked, session, answer } = asked;
+        let Asked {
+            at: asked,
+            session,
+            answer,
+        } = asked;
         let known = match answer {
             None => return Session::None,
             Some(Answer::Full(report)) => self.learn(report, true),

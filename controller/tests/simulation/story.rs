@@ -34,7 +34,7 @@ const ROUNDS_MAX: u32 = 12;
 const SETTLED_WITHIN: Duration = Duration::from_secs(100);
 
 /// For so long everything has been right before it counts as settled: a server that was out of reach is heard again within that.
-const SETTLED_FOR: Duration = Duration::from_millis(2_000);
+const SETTLED_FOR: Duration = Duration::from_secs(2);
 
 /// For so long nothing more is written then.
 const QUIET_FOR: Duration = Duration::from_millis(1_800);
