@@ -61,7 +61,7 @@ fn carry_out(observed: &mut Observed, action: &Action) {
             observed.reign.mark_written = observed.at;
         }
         Action::CreateSlice { .. } | Action::StampSlice { .. } | Action::SetEndpoints { .. } => {
-            write_slice(observed, action)
+            write_slice(observed, action);
         }
         Action::ClearAccept => observed.accept = None,
         Action::StepDown { .. } => {}

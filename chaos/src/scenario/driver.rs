@@ -15,6 +15,7 @@ use crate::unfinished::Unfinished;
 
 /// Who brings the faults about.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a run")]
 pub(super) enum Driver<'a> {
     Embedded(Runner<'a>),
     ChaosMesh { mesh: ChaosMesh<'a>, reports: &'a Path },

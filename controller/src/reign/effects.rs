@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use shared::term::Term;
 
 use super::{
     Government,
     report::{self, Reported},
+    stores::Scope,
     tending::Tended,
     turn::Done,
 };
@@ -104,24 +106,10 @@ impl Government {
                     }
                     Written::Refused(reason) => trouble = Some(reason),
                 },
-                Effect::Slice { name, uid, written } => match written {
-                    Written::Done(object) => {
-                        if let Some(uid) = &uid {
-                            tended.memory.set_slice_unknown(uid, false);
-                        }
-                        scope.slices.show(*object);
-                    }
-                    Written::Conflict(reason) => conflict = Some(reason),
-                    Written::Gone => conflict = Some(format!("EndpointSlice {name} is gone")),
-                    Written::Unknown(reason) => {
-                        // One that is yet to be made can only come to be without endpoints.
-                        if let Some(uid) = &uid {
-                            tended.memory.set_slice_unknown(uid, true);
-                        }
-                        trouble = Some(reason);
-                    }
-                    Written::Refused(reason) => trouble = Some(reason),
-                },
+                Effect::Slice { name, uid, written } => {
+                    let (stale, bad) = slice_written(tended, &scope, &name, uid.as_deref(), written);
+                    (conflict, trouble) = (stale.or(conflict), bad.or(trouble));
+                }
                 Effect::Route(written) => match written {
                     Written::Done(object) => scope.routes.show(*object),
                     Written::Conflict(reason) => conflict = Some(reason),
@@ -134,9 +122,7 @@ impl Government {
         for pod in done.pods.into_values().flatten() {
             scope.pods.show(pod);
         }
-        for slice in done.slices {
-            scope.slices.show(slice);
-        }
+        done.slices.into_iter().for_each(|slice| scope.slices.show(slice));
         if let Some(ledger) = done.ledger {
             scope.ledgers.show(ledger);
         }
@@ -155,5 +141,29 @@ impl Government {
         if let Some(tended) = self.routes.get_mut(&route).filter(|_| status) {
             tended.reporting = false;
         }
+    }
+}
+
+/// Takes in what became of a write to a slice: a conflict, or trouble.
+fn slice_written(
+    tended: &mut Tended,
+    scope: &Scope,
+    name: &str,
+    uid: Option<&str>,
+    written: Written<EndpointSlice>,
+) -> (Option<String>, Option<String>) {
+    // One that is yet to be made can only come to be without endpoints: it is never unknown.
+    let unknown = matches!(written, Written::Unknown(_));
+    if let (Some(uid), Written::Done(_) | Written::Unknown(_)) = (uid, &written) {
+        tended.memory.set_slice_unknown(uid, unknown);
+    }
+    match written {
+        Written::Done(object) => {
+            scope.slices.show(*object);
+            (None, None)
+        }
+        Written::Conflict(reason) => (Some(reason), None),
+        Written::Gone => (Some(format!("EndpointSlice {name} is gone")), None),
+        Written::Unknown(reason) | Written::Refused(reason) => (None, Some(reason)),
     }
 }

@@ -162,13 +162,14 @@ fn tell(context: &Context, place: &Place, action: &Action, effect: &Effect) {
                 ..
             } => info!(%route, pod, action = name, "role label removed"),
             Effect::Ledger { mark: true, .. } => info!(%route, "mark set"),
-            Effect::Slice { name: slice, .. } => match action {
-                Action::SetEndpoints { to, .. } => {
+            Effect::Slice { name: slice, .. } => {
+                if let Action::SetEndpoints { to, .. } = action {
                     let pods: Vec<&str> = to.endpoints.iter().map(|endpoint| endpoint.pod.name.as_str()).collect();
                     info!(%route, slice, ?pods, "endpoints set");
+                } else {
+                    tracing::debug!(%route, slice, action = name, "slice stamped");
                 }
-                _ => tracing::debug!(%route, slice, action = name, "slice stamped"),
-            },
+            }
             Effect::Route(_) => info!(%route, "accept annotation removed: it is done"),
             Effect::Outranked(_) => {}
         },
