@@ -194,12 +194,7 @@ async fn main() -> ExitCode {
 async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Build { control_plane, jaeger } => {
-            let part = match (control_plane, jaeger) {
-                (true, _) => Part::ControlPlane,
-                (_, true) => Part::Jaeger,
-                (false, false) => Part::All,
-            };
-            cluster::build(cache, part, Progress::Told).await?;
+            cluster::build(cache, part(control_plane, jaeger), Progress::Told).await?;
         }
         Command::Up { nodes } => up(cache, state, nodes).await?,
         Command::Down => Cluster::down(state).await?,
@@ -262,6 +257,14 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         Command::Load { archives } => load(&Cluster::attach(cache, state).await?, &archives).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+const fn part(control_plane: bool, jaeger: bool) -> Part {
+    match (control_plane, jaeger) {
+        (true, _) => Part::ControlPlane,
+        (_, true) => Part::Jaeger,
+        (false, false) => Part::All,
+    }
 }
 
 async fn up(cache: &Cache, state: &State, nodes: u8) -> Result<(), cluster::Error> {

@@ -257,7 +257,7 @@ impl World {
                 self.observed.reign.mark_written = self.observed.at;
             }
             Action::CreateSlice { .. } | Action::StampSlice { .. } | Action::SetEndpoints { .. } => {
-                self.write_slice(action)
+                self.write_slice(action);
             }
             Action::ClearAccept => self.observed.accept = None,
             Action::StepDown { .. } => {}

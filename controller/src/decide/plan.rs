@@ -138,6 +138,14 @@ impl Action {
         }
     }
 
+    /// Whether it gives somebody what only a recent sighting can justify. What takes away is safe however late.
+    pub const fn gives(&self) -> bool {
+        matches!(
+            self,
+            Self::Grant { .. } | Self::SetMark { .. } | Self::SetEndpoints { .. }
+        )
+    }
+
     /// The name of the EndpointSlice that it is about.
     pub fn slice(&self) -> Option<&str> {
         match self {

@@ -61,7 +61,7 @@ fn switching() -> impl Strategy<Value = World> {
             }
             world
                 .edit_pod("a", |pod| {
-                    pod.out_of_write_since = pod.out_of_write_since.map(|at| at - out)
+                    pod.out_of_write_since = pod.out_of_write_since.map(|at| at - out);
                 })
                 .edit_slice("rw-4", |slice| slice.unknown = unknown)
                 .edit_slice("ro-4", |slice| {

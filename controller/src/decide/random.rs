@@ -203,6 +203,7 @@ fn ledger() -> impl Strategy<Value = LedgerView> {
 
 /// What makes a slice out of one that lists whom the labels say.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Slice {
     is_there: bool,
     lists: Option<Vec<&'static str>>,
@@ -221,7 +222,7 @@ struct Slices {
     gaps: Vec<(usize, &'static str, bool)>,
     blocked: (bool, bool),
     /// Nothing is wrong with them, and all of the write Service list this pod, or nobody.
-    plain: Option<Option<&'static str>>,
+    plain: Option<Vec<&'static str>>,
 }
 
 fn slices() -> impl Strategy<Value = Slices> {
@@ -250,7 +251,7 @@ fn slices() -> impl Strategy<Value = Slices> {
         });
     let families = (1..=FAMILIES.len()).prop_map(|count| &FAMILIES[..count]);
     let gaps = vec((0..4_usize, name(), any::<bool>()), 0..2);
-    let plain = weighted(0.7, weighted(0.6, name()));
+    let plain = weighted(0.7, weighted(0.6, name()).prop_map(Vec::from_iter));
     (families, vec(slice, 4), gaps, (rarely(), rarely()), plain).prop_map(|(families, each, gaps, blocked, plain)| {
         Slices {
             families,
@@ -268,7 +269,7 @@ impl Slices {
         let names: Vec<String> = world.observed.slices.slices.keys().cloned().collect();
         if let Some(listed) = self.plain {
             for name in names.iter().filter(|name| name.starts_with("rw")) {
-                world = world.listing(name, &listed.into_iter().collect::<Vec<_>>());
+                world = world.listing(name, &listed);
             }
             return world;
         }

@@ -6,7 +6,7 @@ use shared::role::Role;
 
 use super::{
     Family, Purpose, Verdict,
-    fixtures::{Saw, World, check, key, lsn, port, seconds, told},
+    fixtures::{Pod, Saw, World, check, key, lsn, port, seconds, told},
 };
 use crate::{sighting::Via, stamp::StampState};
 
@@ -53,6 +53,7 @@ fn a_primary_that_is_down_is_replaced_by_one_write() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_primary_that_is_down_stays_listed_for_a_second_while_it_refuses_and_nobody_else_takes_writes() {
     let down = |refused_for| {
         World::pair()
@@ -229,7 +230,7 @@ fn two_families_are_emptied_before_either_is_filled() {
     // One of them was not emptied.
     let world = promoted(Duration::from_millis(300))
         .mark("b", 2, "0/5000000")
-        .pod("a", |pod| pod.down())
+        .pod("a", Pod::down)
         .routed(TWO)
         .listing("rw-4", &["a"]);
     assert_eq!(told(&world.plan()), ["list nobody in rw-4"]);
@@ -392,7 +393,7 @@ fn what_earlier_times_have_left_is_emptied_and_stands_in_the_way_until_then() {
     };
     let labels = promoted(Duration::from_millis(300))
         .mark("b", 2, "0/5000000")
-        .pod("a", |pod| pod.down());
+        .pod("a", Pod::down);
     check([
         ("the primary's", left(pair()), &["list nobody in rw-4"]),
         (

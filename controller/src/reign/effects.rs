@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use shared::term::Term;
+use shared::{ledger::PostgresLedger, term::Term};
 
 use super::{
     Government,
@@ -90,22 +90,10 @@ impl Government {
                     }
                     Written::Refused(reason) => trouble = Some(reason),
                 },
-                Effect::Ledger { mark, written } => match written {
-                    Written::Done(object) => {
-                        tended.memory.ledger_unknown = false;
-                        if mark {
-                            tended.memory.mark_written = now;
-                        }
-                        scope.ledgers.show(*object);
-                    }
-                    Written::Conflict(reason) => conflict = Some(reason),
-                    Written::Gone => conflict = Some("the route's PostgresLedger is gone".to_owned()),
-                    Written::Unknown(reason) => {
-                        tended.memory.ledger_unknown = true;
-                        trouble = Some(reason);
-                    }
-                    Written::Refused(reason) => trouble = Some(reason),
-                },
+                Effect::Ledger { mark, written } => {
+                    let (stale, bad) = ledger_written(tended, &scope, mark, written, now);
+                    (conflict, trouble) = (stale.or(conflict), bad.or(trouble));
+                }
                 Effect::Slice { name, uid, written } => {
                     let (stale, bad) = slice_written(tended, &scope, &name, uid.as_deref(), written);
                     (conflict, trouble) = (stale.or(conflict), bad.or(trouble));
@@ -141,6 +129,33 @@ impl Government {
         if let Some(tended) = self.routes.get_mut(&route).filter(|_| status) {
             tended.reporting = false;
         }
+    }
+}
+
+/// Takes in what became of a write to the ledger: a conflict, or trouble.
+fn ledger_written(
+    tended: &mut Tended,
+    scope: &Scope,
+    mark: bool,
+    written: Written<PostgresLedger>,
+    now: Tick,
+) -> (Option<String>, Option<String>) {
+    match written {
+        Written::Done(object) => {
+            tended.memory.ledger_unknown = false;
+            if mark {
+                tended.memory.mark_written = now;
+            }
+            scope.ledgers.show(*object);
+            (None, None)
+        }
+        Written::Conflict(reason) => (Some(reason), None),
+        Written::Gone => (Some("the route's PostgresLedger is gone".to_owned()), None),
+        Written::Unknown(reason) => {
+            tended.memory.ledger_unknown = true;
+            (None, Some(reason))
+        }
+        Written::Refused(reason) => (None, Some(reason)),
     }
 }
 

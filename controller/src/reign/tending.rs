@@ -332,6 +332,7 @@ impl Government {
             Arc::clone(&self.context),
             key.clone(),
             place,
+            observed.at,
             plan.actions.clone(),
             switch,
         );

@@ -23,6 +23,10 @@ use crate::{
 /// moment longer.
 const WRITES_AT_ONCE: usize = 16;
 
+/// How old a decision may be when a write that gives something goes out. A turn takes milliseconds; a process that stood still between its
+/// decision and its write decides again.
+const DECISION_AGE_MAX: Duration = Duration::from_secs(1);
+
 /// How long a second look may take: the route has no other turn meanwhile, and a withdrawal may be waiting for it.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
@@ -42,11 +46,12 @@ pub(crate) struct Done {
     pub(crate) slices: Vec<EndpointSlice>,
 }
 
-/// Carries a plan's actions out, side by side, as parts of a switch's span if there is one.
+/// Carries a plan's actions out, side by side, as parts of a switch's span if there is one. `decided` is the moment that the plan is for.
 pub(crate) async fn carry_out(
     context: Arc<Context>,
     route: RouteKey,
     place: Place,
+    decided: Tick,
     actions: Vec<Action>,
     switch: Span,
 ) -> Done {
@@ -63,7 +68,7 @@ pub(crate) async fn carry_out(
                 if let Some(slice) = action.slice() {
                     span.say("slice", slice.to_owned());
                 }
-                let effect = span.around(one(context, place, &action)).await;
+                let effect = span.around(one(context, place, decided, &action)).await;
                 span.end(context.clock.now());
                 Some((action, effect?))
             }
@@ -86,9 +91,13 @@ pub(crate) async fn carry_out(
 }
 
 /// One action: // permit (leadership), // apply (client and permit).
-async fn one(context: &Context, place: &Place, action: &Action) -> Option<Effect> {
-    // permit (leadership)
+async fn one(context: &Context, place: &Place, decided: Tick, action: &Action) -> Option<Effect> {
     let asked = context.clock.now();
+    if let Err(too_old) = recent(decided, asked, action) {
+        not_sent(context, action, &too_old);
+        return None;
+    }
+    // permit (leadership)
     let span = Span::current().child("permit", asked);
     let leadership = context.election.leadership.borrow().clone();
     let permit = match permit(&leadership, asked) {
@@ -112,6 +121,21 @@ async fn one(context: &Context, place: &Place, action: &Action) -> Option<Effect
     };
     tell(context, place, action, &effect);
     Some(effect)
+}
+
+/// What a decision was based on is no longer known to hold.
+#[derive(Debug, thiserror::Error)]
+#[error("the decision is {0:?} old: it is made again")]
+struct TooOld(Duration);
+
+/// Whether a decision of then may still be carried out (I3).
+fn recent(decided: Tick, now: Tick, action: &Action) -> Result<(), TooOld> {
+    let age = now.since(decided);
+    if action.gives() && age > DECISION_AGE_MAX {
+        Err(TooOld(age))
+    } else {
+        Ok(())
+    }
 }
 
 /// A write that did not go out.
@@ -271,4 +295,36 @@ const fn kind_of(action: &Action) -> Write {
 
 fn pod_name(action: &Action) -> Option<&str> {
     action.pod().map(|pod| pod.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::PodKey;
+
+    #[test]
+    fn an_old_decision_gives_nothing_any_more_and_still_takes_away() {
+        let pod = || PodKey {
+            name: "pg-0".to_owned(),
+            uid: "uid-1".to_owned(),
+        };
+        let grant = Action::Grant {
+            pod: pod(),
+            resource_version: "1".to_owned(),
+        };
+        let withdraw = Action::Withdraw {
+            pod: pod(),
+            resource_version: "1".to_owned(),
+            to: None,
+        };
+        let decided = Tick::from_nanos(0);
+        let later = decided + DECISION_AGE_MAX + Duration::from_nanos(1);
+        for (name, now, action, sent) in [
+            ("a grant at the limit", decided + DECISION_AGE_MAX, &grant, true),
+            ("a grant beyond it", later, &grant, false),
+            ("a withdrawal beyond it", later, &withdraw, true),
+        ] {
+            assert_eq!(recent(decided, now, action).is_ok(), sent, "{name}");
+        }
+    }
 }
