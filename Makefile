@@ -19,7 +19,7 @@ NODES ?= 3
 SIMULATION := cargo test --quiet --release --locked -p pgsteer --features planted-bugs --test simulation
 SABOTAGES := $(addprefix --sabotage ,both never-withdraw ignore-mark late-write)
 # As many as two idle cores run in a minute and a half.
-SEEDS ?= 6000
+SEEDS ?= 4500
 SOAK_SEEDS ?= 1000000
 SOAK_STATE ?= target/soak.seeds
 

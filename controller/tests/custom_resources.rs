@@ -152,6 +152,7 @@ async fn what_is_right_is_taken(client: &Client) {
             "/promotion",
             json!({"waitForReturn": "1m", "maxLostBytes": "0B", "evidence": "Refused"}),
         ),
+        ("/routing", json!("EndpointSlices")),
     ] {
         let taken = offer(client, least_with(at, value.clone())).await;
         let taken = taken.unwrap_or_else(|error| panic!("{at} {value}: {error}"));
@@ -186,7 +187,6 @@ type Wrong = (&'static str, Value, &'static str);
 #[rustfmt::skip]
 fn not_available() -> Vec<Wrong> {
     vec![
-        ("/routing", json!("EndpointSlices"), "routing EndpointSlices is not available in this version"),
         ("/promotion", json!({"mode": "Automatic"}), "promotion.mode Automatic is not available in this version"),
         ("/sessions", json!({"onSwitch": "Terminate"}), "sessions.onSwitch Terminate is not available in this version"),
     ]
