@@ -193,7 +193,7 @@ async fn the_account_has_the_rights_that_are_listed_here_and_no_others() {
             "/pods : get,list,watch,patch",
             "/services : get,list,watch",
             "/secrets : get",
-            "discovery.k8s.io/endpointslices : get,list,watch",
+            "discovery.k8s.io/endpointslices : get,list,watch,create,patch",
             "apps/deployments : get",
             "apps/replicasets : get",
             "apps/statefulsets : get",
