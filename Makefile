@@ -4,8 +4,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-LATER := bench docs
-.PHONY: help up down demo images chaos check test lint tidy clean release soak mutants $(LATER)
+LATER := bench
+.PHONY: help up down demo images chaos check test docs lint tidy clean release soak mutants $(LATER)
 # The steps of one target follow one another: two cores are busy with one of them.
 .NOTPARALLEL:
 
@@ -51,6 +51,7 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 	@$(STEP) "licences, sources, bans" .ci/deny
 	@$(STEP) "style" .ci/tidy
+	@$(STEP) "the documentation against the code, links" .ci/docs
 	@$(STEP) "build the tests" cargo test --workspace --locked --no-run
 	@$(STEP) "build the control plane" target/debug/chaos build --control-plane
 	@$(STEP) "tests" cargo test --workspace --locked
@@ -73,6 +74,10 @@ test: check release ## check, the images, the demo and six scenarios on a cluste
 	@$(STEP) "the chart, as a guest in somebody's cluster" cargo test --workspace --locked --test guest -- --ignored --nocapture
 	@trap '$(CHAOS) down' EXIT; $(STEP) "demo" $(CHAOS) demo --nodes $(NODES) --keep && \
 	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone
+
+docs: ## build the book of docs/ into target/book; compare it with the code, check its links
+	@$(STEP) "the documentation against the code, links" .ci/docs
+	@$(STEP) "the book" .ci/book
 
 soak: ## a million seeds of the simulation (SOAK_SEEDS); ended, it goes on where it was
 	@nice -n 10 $(SIMULATION) -- soak $(SOAK_SEEDS) "$(abspath $(SOAK_STATE))"
