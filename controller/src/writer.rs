@@ -58,6 +58,18 @@ pub enum Written<K> {
     Refused(String),
 }
 
+impl<K> Written<K> {
+    /// Whether it is unknown, from now on, what the object will be; none: that is as it was before.
+    #[must_use]
+    pub const fn leaves_unknown(&self) -> Option<bool> {
+        match self {
+            Self::Done(_) => Some(false),
+            Self::Unknown(_) => Some(true),
+            Self::Conflict(_) | Self::Gone | Self::Refused(_) => None,
+        }
+    }
+}
+
 /// Why a write was not even sent.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSent {

@@ -116,20 +116,9 @@ impl View<'_> {
 
     /// Whether the write Service is switched with this turn, or with the next: only the mark is to be raised first.
     fn is_switching(&self, draft: &Draft) -> bool {
-        let leads = |action: &Action| match action {
-            Action::SetEndpoints { service, to, .. } => {
-                *service == self.observed.slices.write_service && !to.endpoints.is_empty()
-            }
-            Action::Stamp { .. }
-            | Action::StampLedger { .. }
-            | Action::Withdraw { .. }
-            | Action::Relabel { .. }
-            | Action::SetMark { .. }
-            | Action::Grant { .. }
-            | Action::CreateSlice { .. }
-            | Action::StampSlice { .. }
-            | Action::ClearAccept
-            | Action::StepDown { .. } => false,
+        let leads = |action: &Action| {
+            matches!(action, Action::SetEndpoints { service, to, .. }
+                if *service == self.observed.slices.write_service && !to.endpoints.is_empty())
         };
         draft.awaits_mark || draft.actions.iter().any(leads)
     }

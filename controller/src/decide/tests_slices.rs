@@ -18,16 +18,26 @@ fn pair() -> World {
     World::pair().routed(ONE)
 }
 
+/// `a` was last seen as the primary so long ago; it is now as `build` makes it.
+fn last_seen(ago: Duration, build: impl FnOnce(Pod) -> Pod) -> World {
+    World::pair().pod("a", |pod| {
+        build(pod.labelled(Role::Primary).was_writable(ago, 1, "0/5000000"))
+    })
+}
+
+/// `a` was last seen as the primary three seconds ago.
+fn lost(build: impl FnOnce(Pod) -> Pod) -> World {
+    last_seen(seconds(3), build)
+}
+
+/// The primary refuses connections since this long.
+fn refusing(refused_for: Duration) -> World {
+    lost(|pod| pod.saw(Via::Fresh, refused_for, Saw::Down).down())
+}
+
 /// `b` was promoted while `a` refuses connections since this long.
 fn promoted(refused_for: Duration) -> World {
-    World::pair()
-        .pod("a", |pod| {
-            pod.labelled(Role::Primary)
-                .was_writable(seconds(3), 1, "0/5000000")
-                .saw(Via::Fresh, refused_for, Saw::Down)
-                .down()
-        })
-        .pod("b", |pod| pod.labelled(Role::Replica).writable(2, "0/5000000"))
+    refusing(refused_for).pod("b", |pod| pod.labelled(Role::Replica).writable(2, "0/5000000"))
 }
 
 #[test]
@@ -53,107 +63,55 @@ fn a_primary_that_is_down_is_replaced_by_one_write() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_primary_that_is_down_stays_listed_for_a_second_while_it_refuses_and_nobody_else_takes_writes() {
-    let down = |refused_for| {
-        World::pair()
-            .pod("a", |pod| {
-                pod.labelled(Role::Primary)
-                    .was_writable(seconds(3), 1, "0/5000000")
-                    .saw(Via::Fresh, refused_for, Saw::Down)
-                    .down()
-            })
-            .routed(ONE)
-    };
     let withdrawn: &[&str] = &["withdraw a to none", "list nobody in rw-4"];
-    let soon = down(Duration::from_millis(900));
+    let soon = refusing(Duration::from_millis(900)).routed(ONE);
     assert_eq!(soon.plan().wake_at, Some(soon.observed.at + Duration::from_millis(100)));
+    let beside = lost(Pod::down).pod("c", |pod| {
+        pod.labelled(Role::Orphan).of_system(9).writable(3, "0/5000000")
+    });
+    let moved = lost(Pod::down).routed(ONE).edit(|observed| {
+        let slice = observed.slices.slices.get_mut("rw-4").unwrap();
+        slice.targets.get_mut(&key("a")).unwrap().address = "10.0.0.77".parse().unwrap();
+    });
+    let no_attempt = World::pair().pod("a", |pod| {
+        pod.labelled(Role::Primary)
+            .writable(1, "0/5000000")
+            .container(super::Container::Stopped)
+    });
+    let standby = World::pair().pod("a", |pod| pod.labelled(Role::Primary).in_recovery(1, "0/5000000"));
     check([
-        ("a moment ago", soon.clone(), &["withdraw a to none"]),
-        ("a second ago", down(seconds(1)), withdrawn),
+        ("a moment ago", soon, &["withdraw a to none"]),
+        ("a second ago", refusing(seconds(1)).routed(ONE), withdrawn),
         (
             "another one takes writes, and is not the chosen one",
-            World::pair()
-                .pod("a", |pod| {
-                    pod.labelled(Role::Primary)
-                        .was_writable(seconds(3), 1, "0/5000000")
-                        .down()
-                })
-                .pod("c", |pod| {
-                    pod.labelled(Role::Orphan).of_system(9).writable(3, "0/5000000")
-                })
-                .routed(ONE),
+            beside.routed(ONE),
             withdrawn,
         ),
         (
             "it is being deleted",
-            World::pair()
-                .pod("a", |pod| {
-                    pod.labelled(Role::Primary)
-                        .was_writable(seconds(3), 1, "0/5000000")
-                        .down()
-                        .terminating()
-                })
-                .routed(ONE),
+            lost(|pod| pod.down().terminating()).routed(ONE),
             withdrawn,
         ),
         (
             "its container ended, and nobody has tried to connect since",
-            World::pair()
-                .pod("a", |pod| {
-                    pod.labelled(Role::Primary)
-                        .writable(1, "0/5000000")
-                        .container(super::Container::Stopped)
-                })
-                .routed(ONE),
+            no_attempt.routed(ONE),
             withdrawn,
         ),
-        (
-            "it is starting",
-            World::pair()
-                .pod("a", |pod| {
-                    pod.labelled(Role::Primary)
-                        .was_writable(seconds(3), 1, "0/5000000")
-                        .starting()
-                })
-                .routed(ONE),
-            withdrawn,
-        ),
+        ("it is starting", lost(Pod::starting).routed(ONE), withdrawn),
         (
             "it is a standby now",
-            World::pair()
-                .pod("a", |pod| pod.labelled(Role::Primary).in_recovery(1, "0/5000000"))
-                .routed(ONE),
+            standby.routed(ONE),
             // It serves reads a turn later: nothing is to come between the write Service and its next primary.
             &["withdraw a to replica", "list nobody in rw-4", "list a+b in ro-4"],
         ),
         (
             "two families",
-            World::pair()
-                .pod("a", |pod| {
-                    pod.labelled(Role::Primary)
-                        .was_writable(seconds(3), 1, "0/5000000")
-                        .down()
-                })
-                .routed(TWO),
+            lost(Pod::down).routed(TWO),
             &["withdraw a to none", "list nobody in rw-4", "list nobody in rw-6"],
         ),
         ("the pod is gone", pair().without("a"), &["list nobody in rw-4"]),
-        (
-            "the pod has another address now",
-            World::pair()
-                .pod("a", |pod| {
-                    pod.labelled(Role::Primary)
-                        .was_writable(seconds(3), 1, "0/5000000")
-                        .down()
-                })
-                .routed(ONE)
-                .edit(|observed| {
-                    let slice = observed.slices.slices.get_mut("rw-4").unwrap();
-                    slice.targets.get_mut(&key("a")).unwrap().address = "10.0.0.77".parse().unwrap();
-                }),
-            withdrawn,
-        ),
+        ("the pod has another address now", moved, withdrawn),
     ]);
 }
 
@@ -161,15 +119,8 @@ fn a_primary_that_is_down_stays_listed_for_a_second_while_it_refuses_and_nobody_
 fn a_standby_that_is_being_promoted_stays_in_the_read_service_while_its_promotion_is_awaited() {
     // It has begun to write its new timeline and is in recovery still: a change of the read Service now would put off the switch.
     let world = |refused_for| {
-        World::pair()
-            .pod("a", |pod| {
-                pod.labelled(Role::Primary)
-                    .was_writable(seconds(3), 1, "0/5000000")
-                    .saw(Via::Fresh, refused_for, Saw::Down)
-                    .down()
-            })
-            .pod("b", |pod| pod.labelled(Role::Replica).in_recovery(2, "0/5000000"))
-            .routed(ONE)
+        let promoting = |pod: Pod| pod.labelled(Role::Replica).in_recovery(2, "0/5000000");
+        refusing(refused_for).pod("b", promoting).routed(ONE)
     };
     check([
         (
@@ -192,10 +143,9 @@ fn a_standby_that_is_being_promoted_stays_in_the_read_service_while_its_promotio
 
 #[test]
 fn a_beaten_server_that_takes_writes_is_let_go_before_its_successor_is_listed() {
-    let world = World::pair()
+    let mut world = World::pair()
         .pod("b", |pod| pod.labelled(Role::Replica).writable(2, "0/5000000"))
         .routed(ONE);
-    let mut world = world;
     let first = world.plan();
     assert_eq!(
         told(&first),
@@ -313,16 +263,13 @@ fn what_others_write_into_a_slice_is_taken_out() {
 
 #[test]
 fn a_primary_stays_listed_through_whatever_it_would_keep_its_label_through() {
-    let seen = |build: fn(super::fixtures::Pod) -> super::fixtures::Pod| {
-        World::pair()
-            .pod("a", |pod| {
-                build(pod.labelled(Role::Primary).was_writable(seconds(2), 1, "0/5000000"))
-            })
-            .routed(ONE)
-    };
     check([
-        ("silent for a moment", seen(super::fixtures::Pod::silent), &[]),
-        ("it bars the probe", seen(super::fixtures::Pod::barred), &[]),
+        (
+            "silent for a moment",
+            last_seen(seconds(2), Pod::silent).routed(ONE),
+            &[],
+        ),
+        ("it bars the probe", last_seen(seconds(2), Pod::barred).routed(ONE), &[]),
         ("others list endpoints too", pair().foreign_endpoints(), &[]),
         (
             "its label was taken off",

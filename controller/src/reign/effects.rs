@@ -2,13 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use shared::{ledger::PostgresLedger, term::Term};
+use shared::term::Term;
 
 use super::{
     Government,
     report::{self, Reported},
-    stores::Scope,
     tending::Tended,
     turn::Done,
 };
@@ -37,7 +35,8 @@ impl Tended {
     }
 
     /// What a turn's writes mean for the next turn: the last conflict and the last trouble among them. Whether to look again soon.
-    fn settle(&mut self, conflict: Option<String>, mut trouble: Option<String>, is_unsent: bool, now: Tick) -> bool {
+    fn settle(&mut self, setbacks: Setbacks, is_unsent: bool, now: Tick) -> bool {
+        let Setbacks { conflict, mut trouble } = setbacks;
         self.conflicts = if conflict.is_some() { self.conflicts + 1 } else { 0 };
         if self.conflicts > CONFLICTS_AT_ONCE {
             // What was read again a moment ago cannot be in conflict again and again: somebody says no.
@@ -62,13 +61,15 @@ impl Government {
         let scope = self.stores.scope(&done.route.namespace).map(Arc::clone)?;
         let tended = self.routes.get_mut(&done.route)?;
         tended.writing = false;
-        let (mut conflict, mut trouble) = (None, None);
+        let mut setbacks = Setbacks::default();
         let mut outranked = None;
         for (action, effect) in done.effects {
             match effect {
-                Effect::Pod { pod, label, written } => match written {
-                    Written::Done(object) => {
-                        tended.memory.set_unknown(&pod.uid, false);
+                Effect::Pod { pod, label, written } => {
+                    if let Some(unknown) = written.leaves_unknown() {
+                        tended.memory.set_unknown(&pod.uid, unknown);
+                    }
+                    if let Some(object) = setbacks.sort(written, || format!("pod {}", pod.name)) {
                         match label {
                             LabelWrite::Keep => {}
                             LabelWrite::Remove => tended.memory.wrote(&pod.uid, None),
@@ -82,28 +83,32 @@ impl Government {
                         }
                         report::role_moved(&self.context, &mut self.reports, &scope, &done.route, &action);
                     }
-                    Written::Conflict(reason) => conflict = Some(reason),
-                    Written::Gone => conflict = Some(format!("pod {} is gone", pod.name)),
-                    Written::Unknown(reason) => {
-                        tended.memory.set_unknown(&pod.uid, true);
-                        trouble = Some(reason);
-                    }
-                    Written::Refused(reason) => trouble = Some(reason),
-                },
+                }
                 Effect::Ledger { mark, written } => {
-                    let (stale, bad) = ledger_written(tended, &scope, mark, written, now);
-                    (conflict, trouble) = (stale.or(conflict), bad.or(trouble));
+                    if let Some(unknown) = written.leaves_unknown() {
+                        tended.memory.ledger_unknown = unknown;
+                    }
+                    if let Some(object) = setbacks.sort(written, || "the route's PostgresLedger".to_owned()) {
+                        if mark {
+                            tended.memory.mark_written = now;
+                        }
+                        scope.ledgers.show(*object);
+                    }
                 }
                 Effect::Slice { name, uid, written } => {
-                    let (stale, bad) = slice_written(tended, &scope, &name, uid.as_deref(), written);
-                    (conflict, trouble) = (stale.or(conflict), bad.or(trouble));
+                    // One that is yet to be made can only come to be without endpoints: it is never unknown.
+                    if let (Some(uid), Some(unknown)) = (uid, written.leaves_unknown()) {
+                        tended.memory.set_slice_unknown(&uid, unknown);
+                    }
+                    if let Some(object) = setbacks.sort(written, || format!("EndpointSlice {name}")) {
+                        scope.slices.show(*object);
+                    }
                 }
-                Effect::Route(written) => match written {
-                    Written::Done(object) => scope.routes.show(*object),
-                    Written::Conflict(reason) => conflict = Some(reason),
-                    Written::Gone => conflict = Some("the route is gone".to_owned()),
-                    Written::Unknown(reason) | Written::Refused(reason) => trouble = Some(reason),
-                },
+                Effect::Route(written) => {
+                    if let Some(object) = setbacks.sort(written, || "the route".to_owned()) {
+                        scope.routes.show(*object);
+                    }
+                }
                 Effect::Outranked(met) => outranked = Some(met),
             }
         }
@@ -114,7 +119,7 @@ impl Government {
         if let Some(ledger) = done.ledger {
             scope.ledgers.show(ledger);
         }
-        if tended.settle(conflict, trouble, done.is_unsent, now) {
+        if tended.settle(setbacks, done.is_unsent, now) {
             self.due.add(done.route);
         }
         outranked
@@ -132,53 +137,24 @@ impl Government {
     }
 }
 
-/// Takes in what became of a write to the ledger: a conflict, or trouble.
-fn ledger_written(
-    tended: &mut Tended,
-    scope: &Scope,
-    mark: bool,
-    written: Written<PostgresLedger>,
-    now: Tick,
-) -> (Option<String>, Option<String>) {
-    match written {
-        Written::Done(object) => {
-            tended.memory.ledger_unknown = false;
-            if mark {
-                tended.memory.mark_written = now;
-            }
-            scope.ledgers.show(*object);
-            (None, None)
-        }
-        Written::Conflict(reason) => (Some(reason), None),
-        Written::Gone => (Some("the route's PostgresLedger is gone".to_owned()), None),
-        Written::Unknown(reason) => {
-            tended.memory.ledger_unknown = true;
-            (None, Some(reason))
-        }
-        Written::Refused(reason) => (None, Some(reason)),
-    }
+/// The last conflict among a turn's writes, and the last trouble.
+#[derive(Default)]
+struct Setbacks {
+    /// An object is not what was expected: look again.
+    conflict: Option<String>,
+    /// A write was refused, or not answered.
+    trouble: Option<String>,
 }
 
-/// Takes in what became of a write to a slice: a conflict, or trouble.
-fn slice_written(
-    tended: &mut Tended,
-    scope: &Scope,
-    name: &str,
-    uid: Option<&str>,
-    written: Written<EndpointSlice>,
-) -> (Option<String>, Option<String>) {
-    // One that is yet to be made can only come to be without endpoints: it is never unknown.
-    let unknown = matches!(written, Written::Unknown(_));
-    if let (Some(uid), Written::Done(_) | Written::Unknown(_)) = (uid, &written) {
-        tended.memory.set_slice_unknown(uid, unknown);
-    }
-    match written {
-        Written::Done(object) => {
-            scope.slices.show(*object);
-            (None, None)
+impl Setbacks {
+    /// The object as a write has left it. If there is none, why is kept; `what` names the object.
+    fn sort<T>(&mut self, written: Written<T>, what: impl FnOnce() -> String) -> Option<Box<T>> {
+        match written {
+            Written::Done(object) => return Some(object),
+            Written::Conflict(reason) => self.conflict = Some(reason),
+            Written::Gone => self.conflict = Some(format!("{} is gone", what())),
+            Written::Unknown(reason) | Written::Refused(reason) => self.trouble = Some(reason),
         }
-        Written::Conflict(reason) => (Some(reason), None),
-        Written::Gone => (Some(format!("EndpointSlice {name} is gone")), None),
-        Written::Unknown(reason) | Written::Refused(reason) => (None, Some(reason)),
+        None
     }
 }
