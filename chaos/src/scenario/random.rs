@@ -93,8 +93,8 @@ pub(super) fn draw(seed: u64, number: u32) -> Vec<Act> {
     acts
 }
 
-/// Whether the second can still be injected when the first is there: its victim must be another one, and a person who deletes or pauses
-/// needs the API server.
+/// Whether the second can still be injected when the first is there, and both be healed: its victim must be another one, and a person who
+/// deletes, pauses or resumes needs the API server.
 fn go_together(first: Fault, second: Fault) -> bool {
     let by_hand = |fault: Fault| {
         matches!(
@@ -105,6 +105,7 @@ fn go_together(first: Fault, second: Fault) -> bool {
     match (first.victim(), second.victim()) {
         (Some(one), Some(other)) if one == other => false,
         (Some(Who::Leader | Who::Controllers), Some(Who::Leader | Who::Controllers)) | (None, None) => false,
+        (_, None) if by_hand(first) => false,
         _ => !by_hand(second),
     }
 }

@@ -113,7 +113,7 @@ impl<'a> Stage<'a> {
                 break;
             }
         }
-        let healed = self.heal(usize::MAX);
+        let healed = self.heal();
         played?;
         Ok(healed?)
     }
@@ -126,8 +126,8 @@ impl<'a> Stage<'a> {
                 }
             }
             Act::Fault(fault) => self.strike(fault).await?,
-            Act::HealFirst => self.heal(1)?,
-            Act::Heal => self.heal(usize::MAX)?,
+            Act::HealFirst => self.heal_first()?,
+            Act::Heal => self.heal()?,
             Act::Pass(span) => pass(span).await,
             Act::Promote(who) => self.promote(who).await?,
             Act::Ask { pod, words } => {
@@ -176,20 +176,30 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Heals the oldest so many.
-    fn heal(&mut self, count: usize) -> Result<(), Error> {
-        for _ in 0..count.min(self.open.len()) {
-            let Some((fault, targets, parts)) = self.open.pop_front() else {
-                break;
-            };
-            let healed = tokio::task::block_in_place(|| self.faults.heal_first(parts));
-            for target in targets {
-                (self.tell)(&format!("healed: {}: {}", fault.name(), target.name));
-                self.recorder.fault(fault.name(), target, Phase::Healed);
-            }
-            healed?;
+    /// Heals the oldest.
+    fn heal_first(&mut self) -> Result<(), Error> {
+        let Some((fault, targets, parts)) = self.open.pop_front() else {
+            return Ok(());
+        };
+        tokio::task::block_in_place(|| self.faults.heal_first(parts))?;
+        self.healed(fault, targets);
+        Ok(())
+    }
+
+    /// Heals all, latest first: what was done by way of the API server is undone when it is back.
+    fn heal(&mut self) -> Result<(), Error> {
+        while let Some((fault, targets, parts)) = self.open.pop_back() {
+            tokio::task::block_in_place(|| self.faults.heal_last(parts))?;
+            self.healed(fault, targets);
         }
         Ok(())
+    }
+
+    fn healed(&self, fault: Fault, targets: Vec<Target>) {
+        for target in targets {
+            (self.tell)(&format!("healed: {}: {}", fault.name(), target.name));
+            self.recorder.fault(fault.name(), target, Phase::Healed);
+        }
     }
 
     async fn promote(&mut self, who: Who) -> Result<(), Failure> {
