@@ -12,6 +12,7 @@ use shared::{
 use super::{
     eligible::{self, Ineligible},
     evidence::{Assessment, takes_writes},
+    mark,
     observed::{Lifecycle, Observed, PodKey, Policy},
 };
 
@@ -29,7 +30,7 @@ pub(crate) enum Choice<'a> {
     Unproven(&'a PodKey),
     /// None yet: the reign is young, and this pod, which might be another, has not been heard.
     Early(&'a PodKey),
-    /// None: several on one new timeline, and only a person can tell.
+    /// None: several on one new timeline, or one that would lose the role to the next at once, and only a person can tell.
     Tie(Vec<&'a PodKey>),
     /// None anew: several are eligible, and the route's policy is to leave that to a person.
     Frozen(Vec<&'a PodKey>),
@@ -151,10 +152,17 @@ pub(crate) fn against_mark<'a>(
             Err(_) => {}
         }
     }
-    let choice = if policy.split_brain == SplitBrainPolicy::Freeze && eligible.len() > 1 {
-        Choice::Frozen(eligible.iter().map(|(_, key, _)| *key).collect())
+    let highest = highest(&eligible);
+    let heirs = highest
+        .chosen()
+        .map_or_else(Vec::new, |key| heirs(observed, key, assessments, policy));
+    let choice = if policy.split_brain == SplitBrainPolicy::Freeze && eligible.len() + heirs.len() > 1 {
+        let eligible = eligible.iter().map(|(_, key, _)| *key);
+        Choice::Frozen(eligible.chain(heirs).collect())
+    } else if heirs.is_empty() {
+        highest
     } else {
-        highest(&eligible)
+        Choice::Tie(highest.chosen().into_iter().chain(heirs).collect())
     };
     // The one that is chosen is the highest.
     let above = eligible.iter().any(|(timeline, _, _)| *timeline > mark.timeline);
@@ -163,6 +171,26 @@ pub(crate) fn against_mark<'a>(
         (choice, _) => choice,
     };
     Chosen { choice, refused }
+}
+
+/// Who would be chosen after `key`, nothing else having changed. A promoted server may lack some of what the mark's own had, and so
+/// may another on a yet higher timeline, which is too far behind the mark, but not too far behind `key`. The mark is not handed on so, a
+/// little less each time: `maxBehind` is how much a route may lose without a person's word.
+fn heirs<'a>(observed: &'a Observed, key: &PodKey, assessments: &Assessments<'a>, policy: &Policy) -> Vec<&'a PodKey> {
+    let report = assessments.get(key).and_then(|assessment| assessment.report);
+    let Some((pod, report)) = observed.pods.get(key).zip(report) else {
+        return Vec::new();
+    };
+    let next = mark::of(key, pod, report);
+    let reached = reached(observed, &next, assessments);
+    claims(observed, assessments)
+        .filter(|(_, report, _)| report.timeline > next.timeline)
+        .filter(|(key, report, _)| {
+            let data = observed.pods.get(*key).map(|pod| &pod.data);
+            data.is_some_and(|data| eligible::primary(report, data, &next, reached, policy.max_behind).is_ok())
+        })
+        .map(|(key, _, _)| key)
+        .collect()
 }
 
 /// A pod of which nothing is known, in a reign so young that it may be about to answer. Whoever answers first does not win by

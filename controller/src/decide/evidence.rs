@@ -86,9 +86,27 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
     if pod.lifecycle == Lifecycle::Ended {
         return Assessment::bare(Evidence::Down, "the pod has ended");
     }
-    if pod.container == Container::Stopped {
-        return Assessment::bare(Evidence::Down, "the container does not run");
+    let answers = by_answers(observed, pod, policy);
+    if let Container::Stopped { .. } = pod.container {
+        return stopped(answers);
     }
+    answers
+}
+
+/// The kubelet says that the container does not run: it keeps no role and gets none, whatever answers. But the kubelet's word may be old,
+/// and a server that began after the stop runs in the next container: what it says of its writing counts against others (I6).
+fn stopped(answers: Assessment<'_>) -> Assessment<'_> {
+    let wrote = answers.claim();
+    Assessment {
+        wrote,
+        may_write: wrote.is_some(),
+        expires: answers.expires,
+        ..Assessment::bare(Evidence::Down, "the container does not run")
+    }
+}
+
+/// What a pod is worth by what it was seen to say.
+fn by_answers<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy) -> Assessment<'a> {
     let alive = alive_at(observed, pod);
     let Some(sighting) = pod.sightings.deciding().filter(|sighting| Some(sighting.ip) == pod.ip) else {
         return unheard(
@@ -172,14 +190,14 @@ pub(crate) fn refused_since(observed: &Observed, pod: &PodView, policy: &Policy)
     Some((pod.sightings.since.filter(|_| holds)?, counts_until))
 }
 
-/// Whether the server that answered can be the one of this container.
+/// Whether the server that answered can be the one of this container; where none runs, of the one after it.
 fn started_with(container: Container, report: &Report) -> bool {
     match container {
         Container::Running { since_micros } => {
             report.postmaster_started.0 >= since_micros.saturating_sub(START_SLACK_MICROS)
         }
         Container::Unknown => true,
-        Container::Stopped => false,
+        Container::Stopped { since_micros } => since_micros.is_none_or(|since| report.postmaster_started.0 >= since),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     sighting::{Sighting, Via},
     stamp::{Holder, Stamp, StampState},
 };
-pub(super) use pod::{Pod, Saw};
+pub(super) use pod::{ENDED, Pod, Saw};
 pub(super) use slices::port;
 
 /// The reign that decides in every test.

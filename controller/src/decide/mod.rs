@@ -41,6 +41,8 @@ mod tests_grant;
 #[cfg(test)]
 mod tests_person;
 #[cfg(test)]
+mod tests_rivals;
+#[cfg(test)]
 mod tests_silence;
 #[cfg(test)]
 mod tests_slices;

@@ -75,7 +75,11 @@ pub enum Container {
         since_micros: i64,
     },
     /// It does not run: not yet, not any more, or between two starts.
-    Stopped,
+    Stopped {
+        /// When it stopped, in microseconds since 1970 by the node's clock (whole seconds); `None`: it has not run before, as far as
+        /// the kubelet has said.
+        since_micros: Option<i64>,
+    },
     /// The kubelet has said nothing about it yet.
     Unknown,
 }

@@ -88,7 +88,7 @@ pub(super) fn writable_now(observed: &Observed, pod: &PodView, limit: Duration) 
                 report.is_some_and(|report| report.postmaster_started.0 + 2_000_000 >= since_micros)
             }
             Container::Unknown => true,
-            Container::Stopped => false,
+            Container::Stopped { .. } => false,
         }
 }
 

@@ -82,7 +82,7 @@ fn container() -> impl Strategy<Value = Container> {
         12 => Just(Container::Running { since_micros: 0 }),
         1 => Just(Container::Running { since_micros: 60_000_000 }),
         1 => Just(Container::Unknown),
-        1 => Just(Container::Stopped),
+        1 => select(&[None, Some(0), Some(60_000_000)][..]).prop_map(|since_micros| Container::Stopped { since_micros }),
     ]
 }
 

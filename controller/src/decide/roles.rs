@@ -130,7 +130,7 @@ impl View<'_> {
             }
             Choice::Tie(_) => Desired::new(
                 Some(Role::Orphan),
-                "it takes writes, but several do on one new timeline: a person has to accept one",
+                "it takes writes, and so does another with as good a claim: a person has to accept one",
             ),
             Choice::Unproven(other) => Desired::new(
                 Some(Role::Orphan),

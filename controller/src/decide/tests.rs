@@ -8,7 +8,7 @@ use shared::role::Role;
 
 use super::{
     Container, Finding, Lifecycle, Verdict,
-    fixtures::{Pod, Saw, World, check, key, lsn, seconds, told},
+    fixtures::{ENDED, Pod, Saw, World, check, key, lsn, seconds, told},
 };
 use crate::sighting::Via;
 
@@ -81,7 +81,7 @@ fn what_a_primary_label_does_when_its_pod_ends() {
     check([
         (
             "the container ended, though the last answer is fresh",
-            World::pair().edit_pod("a", |pod| pod.container = Container::Stopped),
+            World::pair().edit_pod("a", |pod| pod.container = ENDED),
             &["withdraw a to none"],
         ),
         (
@@ -446,7 +446,7 @@ fn an_excluded_server_is_stamped_has_no_role_and_is_never_chosen() {
         ),
         (
             "also as the only one",
-            excluded().edit_pod("a", |pod| pod.container = Container::Stopped),
+            excluded().edit_pod("a", |pod| pod.container = ENDED),
             &["withdraw a to none", "relabel b to none"],
         ),
     ]);

@@ -4,7 +4,7 @@
 use shared::{ledger::PostgresLedgerSpec, role::Role, wal::Timeline};
 
 use super::{
-    Finding, Ineligible, Verdict,
+    Finding, Ineligible,
     fixtures::{Pod, Saw, World, check, key, lsn},
 };
 
@@ -240,60 +240,6 @@ fn i9_neither_names_nor_positions_decide_between_two_servers_that_take_writes() 
         ),
         ("0/A0 is above 0/9", positions("0/A0", "0/9"), &["grant a"]),
     ]);
-}
-
-#[test]
-fn a_tie_is_a_persons_to_decide_and_no_silence_ends_it() {
-    let tie = || {
-        World::pair()
-            .pod("a", |pod| pod.labelled(Role::Primary).writable(1, "0/5000000"))
-            .pod("b", |pod| pod.labelled(Role::Replica).writable(2, "0/5000000"))
-            .pod("c", |pod| pod.labelled(Role::Replica).writable(2, "0/5000000"))
-    };
-    let orphans: &[&str] = &["relabel b to orphan", "relabel c to orphan"];
-    check([
-        (
-            "all lose, the old one too",
-            tie(),
-            &["withdraw a to orphan", orphans[0], orphans[1]],
-        ),
-        (
-            "the old one is silent",
-            tie().see("a", Saw::Silent),
-            &["withdraw a to none", orphans[0], orphans[1]],
-        ),
-        (
-            "the old one is barred",
-            tie().see("a", Saw::Barred),
-            &["withdraw a to none", orphans[0], orphans[1]],
-        ),
-        (
-            "I6: one of the two falls silent",
-            tie().see("c", Saw::Silent),
-            &["withdraw a to orphan", orphans[0]],
-        ),
-        (
-            "one of the two is down: the other is it",
-            tie().see("c", Saw::Down),
-            &["withdraw a to orphan", "relabel c to none", "mark b 2 0/5000000"],
-        ),
-        (
-            "one of the two was rewound: the other is it",
-            tie().see("c", Saw::InRecovery(2, lsn("0/5000000"))),
-            &["withdraw a to orphan", "mark b 2 0/5000000"],
-        ),
-        (
-            "a person accepts one",
-            tie().accept("c"),
-            &["withdraw a to orphan", orphans[0], "mark c 2 0/5000000"],
-        ),
-    ]);
-    let plan = tie().plan();
-    assert_eq!(plan.verdict, Verdict::SplitBrain);
-    assert!(plan.findings.contains(&Finding::SplitBrain {
-        pods: vec!["b".to_owned(), "c".to_owned()],
-        tie: true
-    }));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use shared::{
 };
 
 use super::{
-    Container, Finding, LabelState, LedgerView, Verdict,
-    fixtures::{Pod, Saw, World, check, told},
+    Finding, LabelState, LedgerView, Verdict,
+    fixtures::{ENDED, Pod, Saw, World, check, told},
 };
 
 #[test]
@@ -168,7 +168,7 @@ fn freeze_leaves_everything_to_a_person_while_two_are_eligible() {
         ),
         (
             "its container has ended: the same",
-            two().edit_pod("a", |pod| pod.container = Container::Stopped),
+            two().edit_pod("a", |pod| pod.container = ENDED),
             &["withdraw a to none", "mark b 2 0/5000000"],
         ),
         (

@@ -5,8 +5,8 @@ use std::time::Duration;
 use shared::role::Role;
 
 use super::{
-    Container, LabelState, Verdict,
-    fixtures::{Pod, Saw, World, check, lsn, seconds, told},
+    LabelState, Verdict,
+    fixtures::{ENDED, Pod, Saw, World, check, lsn, seconds, told},
 };
 use crate::clock::Tick;
 
@@ -55,7 +55,7 @@ fn a_blind_controller_holds_every_label() {
         (
             "the API server says that the container ended: no sight is needed",
             blind().edit_pod("a", |pod| {
-                pod.container = Container::Stopped;
+                pod.container = ENDED;
             }),
             &["withdraw a to none"],
         ),

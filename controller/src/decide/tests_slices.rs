@@ -6,7 +6,7 @@ use shared::role::Role;
 
 use super::{
     Family, Purpose, Verdict,
-    fixtures::{Pod, Saw, World, check, key, lsn, port, seconds, told},
+    fixtures::{ENDED, Pod, Saw, World, check, key, lsn, port, seconds, told},
 };
 use crate::{sighting::Via, stamp::StampState};
 
@@ -75,9 +75,7 @@ fn a_primary_that_is_down_stays_listed_for_a_second_while_it_refuses_and_nobody_
         slice.targets.get_mut(&key("a")).unwrap().address = "10.0.0.77".parse().unwrap();
     });
     let no_attempt = World::pair().pod("a", |pod| {
-        pod.labelled(Role::Primary)
-            .writable(1, "0/5000000")
-            .container(super::Container::Stopped)
+        pod.labelled(Role::Primary).writable(1, "0/5000000").container(ENDED)
     });
     let standby = World::pair().pod("a", |pod| pod.labelled(Role::Primary).in_recovery(1, "0/5000000"));
     check([

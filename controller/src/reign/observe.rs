@@ -6,7 +6,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{Container as ContainerSpec, ContainerState, Pod},
+    core::v1::{Container as ContainerSpec, ContainerState, ContainerStateTerminated, Pod},
     discovery::v1::EndpointSlice,
 };
 use kube::ResourceExt;
@@ -157,11 +157,9 @@ fn state(pod: &Pod, container: &str) -> Container {
         .status
         .iter()
         .flat_map(|status| status.container_statuses.iter().flatten());
-    match statuses
-        .into_iter()
-        .find(|status| status.name == container)
-        .and_then(|status| status.state.as_ref())
-    {
+    let status = statuses.into_iter().find(|status| status.name == container);
+    let last = status.and_then(|status| status.last_state.as_ref());
+    match status.and_then(|status| status.state.as_ref()) {
         Some(ContainerState {
             running: Some(running), ..
         }) => match &running.started_at {
@@ -170,13 +168,19 @@ fn state(pod: &Pod, container: &str) -> Container {
             },
             None => Container::Unknown,
         },
-        Some(
-            ContainerState {
-                terminated: Some(_), ..
-            }
-            | ContainerState { waiting: Some(_), .. },
-        ) => Container::Stopped,
+        Some(ContainerState {
+            terminated: Some(ended),
+            ..
+        }) => stopped(Some(ended)),
+        Some(ContainerState { waiting: Some(_), .. }) => stopped(last.and_then(|last| last.terminated.as_ref())),
         Some(_) | None => Container::Unknown,
+    }
+}
+
+fn stopped(ended: Option<&ContainerStateTerminated>) -> Container {
+    let finished = ended.and_then(|ended| ended.finished_at.as_ref());
+    Container::Stopped {
+        since_micros: finished.map(|at| at.0.as_microsecond()),
     }
 }
 

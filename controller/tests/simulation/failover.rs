@@ -129,7 +129,9 @@ pub(crate) fn turn(sim: &Arc<Sim>, world: &mut World, index: usize, turn: Turn) 
         }
         Turn::Crash => {
             world.servers.end(index, Process::Down);
-            world.servers.of[index].pod.container = ContainerState::Stopped;
+            // The kubelet cuts to whole seconds.
+            let at = wall(Duration::from_secs(world.now.as_secs()));
+            world.servers.of[index].pod.container = ContainerState::Stopped { at };
             plan(sim, world, (20, 1_500), index, Turn::Kubelet);
         }
         Turn::Standby => {

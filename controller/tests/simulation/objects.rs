@@ -153,7 +153,7 @@ pub(crate) fn pod(server: usize, uid: &str, state: &PodState) -> Value {
 pub(crate) fn status(state: &PodState) -> Value {
     let container = match &state.container {
         ContainerState::Running { since } => json!({ "running": { "startedAt": since.to_string() } }),
-        ContainerState::Stopped => json!({ "terminated": { "exitCode": 1 } }),
+        ContainerState::Stopped { at } => json!({ "terminated": { "exitCode": 1, "finishedAt": at.to_string() } }),
     };
     let ready = matches!(state.container, ContainerState::Running { .. });
     json!({

@@ -40,7 +40,7 @@ pub(crate) enum Process {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ContainerState {
     Running { since: Timestamp },
-    Stopped,
+    Stopped { at: Timestamp },
 }
 
 /// What the kubelet says of the pod.

@@ -345,9 +345,11 @@ fn swap(sim: &Arc<Sim>, world: &mut World, index: usize) {
     let second = super::story::other(&mut world.rng, index);
     world.fault(Fault::AddressesSwapped);
     world.story.addresses_moved = true;
+    // The kubelet cuts to whole seconds.
+    let at = wall(Duration::from_secs(world.now.as_secs()));
     for server in [index, second] {
         world.servers.end(server, Process::Down);
-        world.servers.of[server].pod.container = ContainerState::Stopped;
+        world.servers.of[server].pod.container = ContainerState::Stopped { at };
         failover::kubelet(sim, world, server);
     }
     let addresses = [index, second].map(|server| world.servers.of[server].pod.address);
