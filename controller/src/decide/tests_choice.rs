@@ -5,7 +5,7 @@ use shared::{ledger::PostgresLedgerSpec, role::Role, wal::Timeline};
 
 use super::{
     Finding, Ineligible,
-    fixtures::{Pod, Saw, World, check, key, lsn},
+    fixtures::{Pod, Saw, World, check, key},
 };
 
 /// 16 MiB, the default of `maxBehind`, above and below 0/5000000.
