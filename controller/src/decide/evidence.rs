@@ -88,14 +88,14 @@ pub(crate) fn assess<'a>(observed: &Observed, pod: &'a PodView, policy: &Policy)
     }
     let answers = by_answers(observed, pod, policy);
     if let Container::Stopped { .. } = pod.container {
-        return stopped(answers);
+        return stopped(&answers);
     }
     answers
 }
 
 /// The kubelet says that the container does not run: it keeps no role and gets none, whatever answers. But the kubelet's word may be old,
 /// and a server that began after the stop runs in the next container: what it says of its writing counts against others (I6).
-fn stopped(answers: Assessment<'_>) -> Assessment<'_> {
+fn stopped<'a>(answers: &Assessment<'a>) -> Assessment<'a> {
     let wrote = answers.claim();
     Assessment {
         wrote,

@@ -22,8 +22,9 @@ use crate::{
 /// How many routes each property is tried on; all properties together stay within a few seconds.
 const CASES: u32 = 600;
 
-/// Turns that write something, until nothing is left to do: stamp, withdraw, set the mark, grant.
-const TURNS: usize = 4;
+/// Turns that write something, until nothing is left to do: stamp, withdraw or set the mark, what the mark or a person's word changes
+/// about the others, grant, and the new primary out of the read Service's slices.
+const TURNS: usize = 5;
 
 fn granted(plan: &Plan) -> Vec<&PodKey> {
     let grants = plan.actions.iter().filter_map(|action| {
