@@ -44,6 +44,12 @@ impl Process {
         Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
+    /// The number it has in the innermost of its process namespaces: 1 is the first of a container. `None` when it is gone.
+    pub(crate) fn number_inside(&self) -> Option<i32> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        number_inside(&status).filter(|_| self.is_alive())
+    }
+
     /// The process that a component wrote down about itself; `None` when it never came to that.
     pub(crate) fn recorded(path: &Path) -> Result<Option<Self>, Error> {
         match std::fs::read_to_string(path) {
@@ -93,6 +99,12 @@ impl Process {
     }
 }
 
+/// The last number of the line `NSpid` of `/proc/<pid>/status`.
+fn number_inside(status: &str) -> Option<i32> {
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().next_back()?.parse().ok()
+}
+
 /// Sends a signal to whatever has this number, if it is still the one that was meant. `false` when nothing was sent.
 pub(crate) fn signal_if(pid: i32, signal: Signal, is_meant: impl Fn() -> bool) -> std::io::Result<bool> {
     let Some(pid) = Pid::from_raw(pid) else {
@@ -136,6 +148,16 @@ mod tests {
     fn a_cut_line_is_no_process() {
         assert_eq!(Process::parse("42 (sh) S 7 42"), None);
         assert_eq!(Process::parse(""), None);
+    }
+
+    #[test]
+    fn the_number_in_the_innermost_namespace_is_the_last() {
+        assert_eq!(
+            number_inside("Name:\tpostgres\nNSpid:\t4711\t88\t1\nThreads:\t1\n"),
+            Some(1)
+        );
+        assert_eq!(number_inside("Name:\tsleep\nNSpid:\t4711\n"), Some(4711));
+        assert_eq!(number_inside("Name:\tcut\n"), None);
     }
 
     #[test]

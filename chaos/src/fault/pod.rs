@@ -109,7 +109,7 @@ pub fn terminate(cluster: &Cluster, pod: &PodRef) -> Result<Process, Error> {
         what: format!("the first process of the container in pod {}", pod.name),
         hint: hint.to_owned(),
     };
-    let first = first_of_container(&processes).map_err(missing)?;
+    let first = first_of_container(&processes, Process::number_inside).map_err(missing)?;
     let group = cluster.pod_group(&pod.uid)?;
     match first.signal(Signal::TERM) {
         Ok(true) => Ok(first.clone()),
@@ -153,16 +153,16 @@ fn signal_first(cluster: &Cluster, pod_uid: &str, program: &str, signal: Signal)
     }
 }
 
-/// The one process of the only container that no process of the pod has started. What it is called is the image's business: a script goes
-/// by the name of its shell. Otherwise why it cannot be told.
-pub(super) fn first_of_container(processes: &[Process]) -> Result<&Process, &'static str> {
-    let of_container = || {
-        processes
-            .iter()
-            .filter(|process| process.name != PAUSE && !process.is_zombie)
-    };
-    let mut roots = of_container().filter(|process| !processes.iter().any(|other| other.pid == process.parent));
-    match (roots.next(), roots.next()) {
+/// The process of the only container that has number one in there; what `kubectl exec` started has another, and no parent in the pod
+/// either. What it is called is the image's business: a script goes by the name of its shell. Otherwise why it cannot be told.
+pub(super) fn first_of_container(
+    processes: &[Process],
+    number_inside: impl Fn(&Process) -> Option<i32>,
+) -> Result<&Process, &'static str> {
+    let mut firsts = processes
+        .iter()
+        .filter(|process| process.name != PAUSE && !process.is_zombie && number_inside(process) == Some(1));
+    match (firsts.next(), firsts.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => Err("no container runs in it"),
         (Some(_), Some(_)) => Err("more than one container runs in it"),

@@ -33,17 +33,20 @@ fn a_dead_server_and_two_servers_are_both_refused() {
 }
 
 #[test]
-fn a_containers_first_process_goes_by_its_parent_and_not_by_its_name() {
+fn a_containers_first_process_goes_by_its_number_in_there_and_not_by_its_name() {
     let mut processes = vec![
         process(9, 1, "pause"),
         process(10, 1, "bash"),
         process(11, 10, "postgres"),
-        process(12, 10, "sleep"),
+        process(20, 1, "sleep"),
     ];
-    assert_eq!(first_of_container(&processes).expect("there is one").pid, 10);
-    processes.push(process(20, 1, "bash"));
-    assert!(first_of_container(&processes).is_err(), "two containers");
-    assert!(first_of_container(&[process(9, 1, "pause")]).is_err(), "none");
+    // The pod's own holder and each container have a namespace each; the last is of an exec.
+    let inside = |process: &Process| Some(if process.pid <= 10 { 1 } else { process.pid });
+    assert_eq!(first_of_container(&processes, inside).expect("there is one").pid, 10);
+    processes.insert(0, process(8, 1, "bash"));
+    assert!(first_of_container(&processes, inside).is_err(), "two containers");
+    assert!(first_of_container(&[process(9, 1, "pause")], inside).is_err(), "none");
+    assert!(first_of_container(&processes, |_| None).is_err(), "all gone");
 }
 
 #[test]
