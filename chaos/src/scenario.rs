@@ -11,6 +11,7 @@ mod command;
 mod controllers;
 mod driver;
 mod expect;
+mod logs;
 mod outcome;
 mod played;
 mod promoters;

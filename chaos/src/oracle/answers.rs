@@ -7,7 +7,7 @@ use crate::history::{AuditedWrite, Happening, History, PodSeen, RoleEdit, Servic
 use crate::host_time::HostTime;
 
 /// A watch that hears of a change later than this was broken; its own stamp counts then.
-const HEARD_MAX: Duration = Duration::from_secs(5);
+const HEARD_MAX: Duration = Duration::from_secs(15);
 
 /// Every accepted write, in the order of the answers.
 #[derive(Debug)]

@@ -192,15 +192,16 @@ fn told(outage: Duration) -> String {
     }
 }
 
-/// The longest time between two answers on new connections of one kind, the beginning and the end of the recording counted as answers.
+/// The longest time between two answers on new connections of one kind; the first and the last attempt count as answers.
 fn longest_gap(events: &[Event], wanted: Kind) -> Duration {
-    let answers = events.iter().filter_map(|event| match &event.what {
-        Happening::Client { kind, line, .. } if *kind == wanted && line.session == SessionKind::Fresh => {
-            line.outcome.by().map(|_| line.at)
-        }
+    let attempts = events.iter().filter_map(|event| match &event.what {
+        Happening::Client { kind, line, .. } if *kind == wanted && line.session == SessionKind::Fresh => Some(line),
         _ => None,
     });
-    let mut moments: Vec<HostTime> = answers.collect();
+    let attempts: Vec<_> = attempts.collect();
+    let ends = [attempts.first(), attempts.last()].into_iter().flatten();
+    let answers = attempts.iter().filter(|line| line.outcome.by().is_some());
+    let mut moments: Vec<HostTime> = ends.chain(answers).map(|line| line.at).collect();
     moments.sort_unstable();
     let gaps = moments.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0));
     Duration::from_nanos(gaps.max().unwrap_or(0))

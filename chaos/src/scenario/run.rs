@@ -9,7 +9,7 @@ use super::expect::{Expect, Seen};
 use super::outcome::Outcome;
 use super::stage::{Failure, Stage, Tell};
 use super::wait::Roles;
-use super::{CLONED_WITHIN, Scenario, controllers, random, reset};
+use super::{CLONED_WITHIN, Scenario, controllers, logs, random, reset};
 use crate::cluster::{self, Cache, Cluster, OwnImage, Progress};
 use crate::console::Keys;
 use crate::fault::{self, Faults};
@@ -241,7 +241,15 @@ impl<'a> Runner<'a> {
                 late.add(&requests.iter().map(|write| write.code).collect::<Vec<u16>>());
             }
         }
-        outcome.add(&judged, own)
+        outcome.add(&judged, own)?;
+        if !outcome.passed() {
+            let logs = judged.file.with_extension("log");
+            match logs::keep(&self.ground.client(), &logs).await {
+                Ok(()) => outcome.reports.push(logs),
+                Err(error) => tell(&format!("the logs cannot be had: {error}")),
+            }
+        }
+        Ok(())
     }
 
     async fn round(
