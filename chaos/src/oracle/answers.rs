@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::history::{AuditedWrite, Happening, History, PodSeen, RoleEdit, ServiceOf};
 use crate::host_time::HostTime;
 
-/// A watch that hears of a change later than this was broken; its own stamp counts then.
+/// How much later a watch may hear of a change. A watch that broke with its API server hears of everything once that server is back, which
+/// is some seconds; a write that is older than this is another of the same kind, and not the one that was heard of.
 const HEARD_MAX: Duration = Duration::from_secs(15);
 
 /// Every accepted write, in the order of the answers.
@@ -74,8 +75,8 @@ mod tests {
         assert_eq!(withdrawn(&Facts::of(&history)), [10_020, 16_100]);
     }
 
-    #[test]
-    fn endpoints_begin_with_the_request_that_wrote_them() {
+    /// The writes go to the second server since 10,380 ms by the audit log.
+    fn audited() -> Story {
         let mut story = Story::sound();
         story.edited(10_380, "slice", RoleEdit::None, "3.8.0badcafe");
         if let Some(Happening::Write(write)) = story.events.last_mut().map(|event| &mut event.what) {
@@ -85,6 +86,22 @@ mod tests {
                 ready: [address("b")].into(),
             });
         }
+        story
+    }
+
+    #[test]
+    fn endpoints_begin_with_the_request_that_wrote_them() {
+        let history = audited().history();
+        let facts = Facts::of(&history);
+        let changes: Vec<_> = facts.ready[&ServiceOf::Writes].changes().map(|(at, _, _)| at).collect();
+        assert_eq!(changes, [ms(10_050), ms(10_377)]);
+    }
+
+    #[test]
+    fn a_watch_that_was_broken_hears_late_and_the_request_still_counts() {
+        let mut story = audited();
+        story.drop_where(|at, what| at == 10_400 && matches!(what, Happening::Endpoints { .. }));
+        story.endpoints(22_000, ServiceOf::Writes, &["b"]);
         let history = story.history();
         let facts = Facts::of(&history);
         let changes: Vec<_> = facts.ready[&ServiceOf::Writes].changes().map(|(at, _, _)| at).collect();
