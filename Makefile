@@ -4,8 +4,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-LATER := bench
-.PHONY: help up down demo images chaos check test docs lint tidy clean release soak mutants $(LATER)
+.PHONY: help up down demo images chaos check test docs lint tidy clean release soak mutants bench
 # The steps of one target follow one another: two cores are busy with one of them.
 .NOTPARALLEL:
 
@@ -25,7 +24,6 @@ SOAK_STATE ?= target/soak.seeds
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "not there yet: $(LATER)"
 
 up: release ## boot a cluster, install pgsteer and a PostgreSQL pair, leave it running
 	@$(CHAOS) up --nodes $(NODES)
@@ -41,6 +39,9 @@ chaos: release ## every fault, one after the other, under load: its outage and i
 	@$(CHAOS) up --nodes $(NODES) || exit; trap '$(CHAOS) down' EXIT; status=0; \
 	  $(STEP) "scenarios" $(CHAOS) run --all || status=$$?; \
 	  $(STEP) "the judge catches liars" $(CHAOS) textbook $(SABOTAGES) || status=$$?; exit $$status
+
+bench: release ## measure beside what people use today; QUICK=1: a few rounds; CELL=name: one cell (OUT=dir: where to)
+	@$(CHAOS) bench $(if $(QUICK),--quick) $(if $(CELL),--cell $(CELL)) $(if $(OUT),--out '$(OUT)')
 
 images: release ## write the images as OCI archives and print where they are
 	@$(CHAOS) images
@@ -64,7 +65,7 @@ check: ## format, lints, licences, unit tests, real PostgreSQL servers, a real A
 	@$(STEP) "simulation, $(SEEDS) seeds" $(SIMULATION) -- seeds $(SEEDS)
 	@$(STEP) "the simulation finds each planted bug" $(SIMULATION) -- planted
 
-test: check release ## check, the images, the demo and six scenarios on a cluster
+test: check release ## check, the images, the demo, six scenarios and a few rounds of the benchmarks on a cluster
 	@$(STEP) "images" $(CHAOS) images
 	@$(STEP) "the controller's Containerfile gives the same files" deploy/images/containerfile_test.sh controller "$$($(CHAOS) images controller)"
 	@$(STEP) "a node and its faults" cargo test -p pgsteer-chaos --locked --lib --test cluster -- --ignored
@@ -73,7 +74,8 @@ test: check release ## check, the images, the demo and six scenarios on a cluste
 	@$(STEP) "the status page in Chromium" cargo test -p pgsteer --locked --test page -- --ignored
 	@$(STEP) "the chart, as a guest in somebody's cluster" cargo test --workspace --locked --test guest -- --ignored --nocapture
 	@trap '$(CHAOS) down' EXIT; $(STEP) "demo" $(CHAOS) demo --nodes $(NODES) --keep && \
-	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone
+	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone && \
+	  $(STEP) "the benchmarks, a few rounds" $(CHAOS) bench --quick
 
 docs: ## build the book of docs/ into target/book; compare it with the code, check its links
 	@$(STEP) "the documentation against the code, links" .ci/docs
@@ -94,9 +96,6 @@ tidy: ## check the rules of style that no compiler knows
 
 clean: ## remove what cargo built; PGSTEER_CACHE stays
 	cargo clean
-
-$(LATER):
-	@echo "make $@: not there yet" >&2; exit 2
 
 # The programs that go into the images, and the Kubernetes programs of the cluster.
 release:

@@ -12,8 +12,11 @@ use crate::ground::{Ground, Way};
 use crate::install::{NAMESPACE, PODS};
 use crate::workload::session::{Login, Session, Tls, told};
 
-/// The name in the servers' certificate that is theirs and no Service's.
-const CERTIFICATE_NAME: &str = "pg.pg.svc";
+/// The name in the certificate of a namespace's servers that is theirs and no Service's.
+pub(crate) fn certificate_name(namespace: &str) -> String {
+    format!("pg.{namespace}.svc")
+}
+
 /// PostgreSQL's port in the pods.
 pub(crate) const POSTGRES_PORT: u16 = 5432;
 /// Connecting inside one host takes milliseconds.
@@ -32,6 +35,7 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Keys {
     tls: Tls,
+    host: String,
     superuser: Vec<u8>,
 }
 
@@ -59,10 +63,16 @@ impl fmt::Debug for Console {
 impl Keys {
     /// From the example's Secrets.
     pub async fn read(client: &Client) -> Result<Self, cluster::Error> {
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+        Self::read_in(client, NAMESPACE).await
+    }
+
+    /// The same of an example in another namespace.
+    pub async fn read_in(client: &Client, namespace: &str) -> Result<Self, cluster::Error> {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let authority = secret(&secrets, "pg-ca", "ca.crt").await?;
         Ok(Self {
             tls: Tls::from_pem(&authority).map_err(|error| unusable("Secret pg-ca", &told(&error)))?,
+            host: certificate_name(namespace),
             superuser: secret(&secrets, "pg-superuser", "password").await?,
         })
     }
@@ -70,7 +80,7 @@ impl Keys {
     /// How the superuser logs in to the server at an address.
     pub(crate) fn login(&self, address: IpAddr) -> Login {
         Login {
-            host: CERTIFICATE_NAME.to_owned(),
+            host: self.host.clone(),
             address: Some(address),
             port: POSTGRES_PORT,
             user: "postgres".to_owned(),
@@ -167,7 +177,12 @@ impl Console {
 
 /// The pods of the route that have an address.
 pub async fn servers(client: &Client) -> Result<Vec<(Server, Pod)>, cluster::Error> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    servers_in(client, NAMESPACE).await
+}
+
+/// The pods of an example in another namespace that have an address.
+pub async fn servers_in(client: &Client, namespace: &str) -> Result<Vec<(Server, Pod)>, cluster::Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let listed = pods.list(&kube::api::ListParams::default().labels(PODS)).await;
     let listed = listed.map_err(cluster::Error::api("list the pods"))?;
     let servers = listed.items.into_iter().filter_map(|pod| {

@@ -31,8 +31,8 @@ use std::path::PathBuf;
 pub use component::{freeze_component, thaw_component};
 pub use heal::Heal;
 pub use pod::{
-    PodRef, controllers, freeze_pod, kill_controller, kill_postmaster, lasting_name, pod_processes, pods, terminate,
-    thaw_pod,
+    PodRef, controller, controllers, freeze_pod, kill_controller, kill_postmaster, lasting_name, pod_processes, pods,
+    postmaster, terminate, thaw_pod,
 };
 
 use crate::cluster::{Cluster, Error};

@@ -58,8 +58,10 @@ const EXAMPLE_FILES: &[&str] = &[
     "3-config.yaml",
     "4-services.yaml",
     "5-nodes.yaml",
-    "6-route.yaml",
+    ROUTE_FILE,
 ];
+/// What makes pgsteer look after an example.
+const ROUTE_FILE: &str = "6-route.yaml";
 
 /// What two idle cores take; for the progress lines only.
 const READY_ESTIMATE: Duration = Duration::from_secs(5);
@@ -157,11 +159,35 @@ impl Installation<'_> {
         Ok(())
     }
 
-    /// Applies a file of the project. Where it names an image of ours, it is given the name that the nodes know.
-    async fn apply(&self, path: &str, images: &Images) -> Result<(), Error> {
+    /// Installs the example beside what is there, with what is changed in its files; its route only where pgsteer is to look after it. Waits
+    /// for nothing.
+    pub async fn install_beside(
+        &self,
+        images: &Images,
+        is_routed: bool,
+        change: impl Fn(String) -> String,
+    ) -> Result<(), Error> {
+        self.apply(&self.example.file(self.project, EXAMPLE_NAMESPACE), images)
+            .await?;
+        self.secrets().await?;
+        for file in EXAMPLE_FILES.iter().filter(|file| is_routed || **file != ROUTE_FILE) {
+            let manifest = self.manifest(&self.example.file(self.project, file), images)?;
+            let manifest = change(manifest).into_bytes();
+            self.ground.kubectl().run(&["apply", "-f", "-"], Some(manifest)).await?;
+        }
+        Ok(())
+    }
+
+    /// A file of the project as it is applied. Where it names an image of ours, it is given the name that the nodes know.
+    pub fn manifest(&self, path: &str, images: &Images) -> Result<String, Error> {
         let path = self.project.join(path);
         let manifest = std::fs::read_to_string(&path).map_err(cluster::Error::io("read", &path))?;
-        let manifest = images.put_into(&self.example.put_into(&manifest)).into_bytes();
+        Ok(images.put_into(&self.example.put_into(&manifest)))
+    }
+
+    /// Applies a file of the project.
+    async fn apply(&self, path: &str, images: &Images) -> Result<(), Error> {
+        let manifest = self.manifest(path, images)?.into_bytes();
         self.ground.kubectl().run(&["apply", "-f", "-"], Some(manifest)).await?;
         Ok(())
     }

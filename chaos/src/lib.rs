@@ -3,6 +3,7 @@
 //!
 //! It imports neither the controller nor the probe: a judge that shares code with the accused repeats its mistakes.
 
+pub mod bench;
 pub mod browser;
 pub mod cluster;
 pub mod console;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chaos::bench::{self, BenchArgs, BenchClientArgs, BenchRivalArgs};
 use chaos::cluster::{
     self, Cache, Cluster, ComponentState, OWN_IMAGES, OwnImage, Part, Progress, Refusal, State, Target, TargetArgs,
 };
@@ -145,6 +146,14 @@ enum Command {
     ///
     /// On the cluster that is up, or on one that is booted for it and taken down again.
     Run(scenario::RunArgs),
+    /// Measure pgsteer beside what people use today: phases, bars, ratios. Ended, it goes on where it was.
+    Bench(BenchArgs),
+    /// Be the client of a measurement, in a pod.
+    #[command(hide = true)]
+    BenchClient(BenchClientArgs),
+    /// Be a rival in a measurement, in a pod.
+    #[command(hide = true)]
+    BenchRival(BenchRivalArgs),
     /// Be a client of the database, in a pod: a line of JSON an answer.
     Workload(WorkloadArgs),
     /// Give images (OCI archives) to every node.
@@ -249,14 +258,24 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
             let played = scenario::run(cache, state, target, &args, Progress::Told);
             return Ok(ended(Box::pin(played).await)?);
         }
-        Command::Workload(args) => {
-            if let Err(error) = Box::pin(workload::run(args)).await {
-                return Ok(failed(error, ENVIRONMENT_FAILED));
-            }
+        Command::Bench(args) => {
+            let measured = bench::run(cache, state, &args, Progress::Told);
+            return Ok(ended(Box::pin(measured).await)?);
         }
+        Command::BenchClient(args) => return Ok(in_pod(bench::run_client(args).await)),
+        Command::BenchRival(args) => return Ok(in_pod(Box::pin(bench::run_rival(args)).await)),
+        Command::Workload(args) => return Ok(in_pod(Box::pin(workload::run(args)).await)),
         Command::Load { archives } => load(&Cluster::attach(cache, state).await?, &archives).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What runs in a pod of its own fails by its surroundings alone.
+fn in_pod(ended: Result<(), workload::BadStart>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(error, ENVIRONMENT_FAILED),
+    }
 }
 
 const fn part(control_plane: bool, jaeger: bool) -> Part {

@@ -10,7 +10,7 @@
 //!
 //! It asks no controller anything.
 
-mod audit;
+pub(crate) mod audit;
 mod clients;
 mod journal;
 mod observer;

@@ -68,7 +68,7 @@ pub use handle::{Cluster, ComponentState};
 pub(crate) use layout::write;
 pub use layout::{Cache, Layout, State, from_environment};
 pub use names::NODES_MAX;
-pub use own_images::{OWN_IMAGES, OwnImage, UNCONDITIONAL, WRONG_CLOCK, write_own_images};
+pub use own_images::{HAPROXY, OWN_IMAGES, OwnImage, UNCONDITIONAL, WRONG_CLOCK, write_own_images};
 pub use progress::{Progress, Step, Stopwatch};
 pub use recipe::CHAOS_MESH_CRDS;
 pub use relay::Relay;

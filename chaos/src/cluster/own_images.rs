@@ -50,6 +50,12 @@ pub const OWN_IMAGES: &[OwnImage] = &[
     },
 ];
 
+/// `HAProxy`, a rival in the benchmarks.
+pub const HAPROXY: OwnImage = OwnImage {
+    directory: "haproxy",
+    name: "localhost/pgsteer/haproxy:2.6",
+};
+
 /// The controller with libfaketime beside it: a scenario with a wrong clock runs it, and nobody installs it.
 pub const WRONG_CLOCK: OwnImage = OwnImage {
     directory: "controller-faketime",
@@ -237,7 +243,7 @@ mod tests {
 
     #[test]
     fn every_containerfile_of_the_project_is_understood() {
-        for image in OWN_IMAGES.iter().chain([&WRONG_CLOCK, &UNCONDITIONAL]) {
+        for image in OWN_IMAGES.iter().chain([&HAPROXY, &WRONG_CLOCK, &UNCONDITIONAL]) {
             let folder = project().join("deploy/images").join(image.directory);
             let text = std::fs::read_to_string(folder.join("Containerfile")).expect("it is there");
             let recipe = containerfile::parse(&text).unwrap_or_else(|wrong| panic!("{}: {wrong}", image.directory));

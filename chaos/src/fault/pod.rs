@@ -137,19 +137,37 @@ impl Faults<'_> {
     }
 }
 
+/// The postmaster of a pod, for whoever wants to strike it at a moment of his own.
+pub fn postmaster(cluster: &Cluster, pod_uid: &str) -> Result<Process, Error> {
+    first(cluster, pod_uid, POSTGRES)
+}
+
+/// The process of a controller's pod, for the same.
+pub fn controller(cluster: &Cluster, pod_uid: &str) -> Result<Process, Error> {
+    first(cluster, pod_uid, CONTROLLER)
+}
+
 fn signal_first(cluster: &Cluster, pod_uid: &str, program: &str, signal: Signal) -> Result<Process, Error> {
-    let processes = pod_processes(cluster, pod_uid)?;
-    let missing = |hint: &str| Error::NoSuch {
-        what: format!("the first process of {program} in pod {pod_uid}"),
-        hint: hint.to_owned(),
-    };
-    let process = first_of(&processes, program).map_err(missing)?;
+    let process = first(cluster, pod_uid, program)?;
     let sent = process.signal(signal);
     let group = cluster.pod_group(pod_uid)?;
     if sent.map_err(Error::io("signal a process of", &group))? {
-        Ok(process.clone())
+        Ok(process)
     } else {
-        Err(missing("it ended while it was being looked for"))
+        Err(no_first(pod_uid, program, "it ended while it was being looked for"))
+    }
+}
+
+fn first(cluster: &Cluster, pod_uid: &str, program: &str) -> Result<Process, Error> {
+    let processes = pod_processes(cluster, pod_uid)?;
+    let found = first_of(&processes, program).map_err(|hint| no_first(pod_uid, program, hint))?;
+    Ok(found.clone())
+}
+
+fn no_first(pod_uid: &str, program: &str, hint: &str) -> Error {
+    Error::NoSuch {
+        what: format!("the first process of {program} in pod {pod_uid}"),
+        hint: hint.to_owned(),
     }
 }
 

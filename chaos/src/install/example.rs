@@ -136,6 +136,12 @@ impl Example {
         }
     }
 
+    /// The same in a namespace of its own, beside others.
+    #[must_use]
+    pub const fn within(self, namespace: &'static str) -> Self {
+        Self { namespace, ..self }
+    }
+
     /// The same with this `spec.routing`; the variant is of the pair of two Deployments.
     #[must_use]
     pub const fn routed(self, routing: Routing) -> Self {

@@ -60,20 +60,21 @@ fn hear(line: &[u8], journal: &Journal) {
 }
 
 /// A file that grows.
-struct Tail {
+pub(crate) struct Tail {
     file: File,
     /// What has been read of a line that is not complete yet.
     rest: Vec<u8>,
 }
 
 impl Tail {
-    fn at_end(path: &Path) -> io::Result<Self> {
+    pub(crate) fn at_end(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::End(0))?;
         Ok(Self { file, rest: Vec::new() })
     }
 
-    fn take(&mut self, mut line: impl FnMut(&[u8])) -> io::Result<()> {
+    /// Reads what has been added, line by line.
+    pub(crate) fn take(&mut self, mut line: impl FnMut(&[u8])) -> io::Result<()> {
         self.file.read_to_end(&mut self.rest)?;
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
             return Ok(());

@@ -50,6 +50,18 @@ pub enum BadStart {
     /// The authority is not one.
     #[error(transparent)]
     Authority(#[from] BadAuthority),
+    /// Nobody can be let in there.
+    #[error("could not listen on {listen}")]
+    Listen {
+        /// Where.
+        listen: std::net::SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The API server's address or the pod's token is not there.
+    #[error("no way to the API server from here; this is to run in a pod")]
+    Client(#[source] kube::Error),
     /// SIGTERM cannot be listened for.
     #[error("could not listen for SIGTERM")]
     Signal(#[source] std::io::Error),
