@@ -176,6 +176,18 @@ only_a_writable_peer_of_our_cluster_on_a_higher_timeline_is_higher() (
   done
 )
 
+a_postmaster_whose_end_was_noted_earlier_is_still_missed() (
+  # shellcheck disable=SC1091
+  source "$HERE/entrypoint"
+  true &
+  postmaster=$!
+  # Its end is noted here, so `wait -n` knows it no more.
+  wait "$postmaster"
+  local status=0
+  (beside sleep 0.2) 2>/dev/null || status=$?
+  ((status == 1))
+)
+
 an_empty_volume_waits_while_the_ledger_cannot_be_read() {
   echo "403 {}" >"$work/ledger"
   launch node1
@@ -343,6 +355,7 @@ a_standby_that_went_past_the_fork_stops_and_follows_anew() {
 tests=(
   next_step_follows_the_table
   only_a_writable_peer_of_our_cluster_on_a_higher_timeline_is_higher
+  a_postmaster_whose_end_was_noted_earlier_is_still_missed
   an_empty_volume_waits_while_the_ledger_cannot_be_read
   an_empty_volume_waits_while_the_ledger_has_a_mark
   an_empty_cluster_is_bootstrapped_once
