@@ -79,6 +79,7 @@ fn a_run_in_which_everything_held_passes_even_if_the_killed_primary_took_a_write
             pod: "b".to_owned(),
             system: SYSTEM.to_owned(),
             timeline: 2,
+            asked: None,
             ids: vec![0..=9_850, 10_000..=100_000],
         }),
     );

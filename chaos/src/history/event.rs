@@ -280,8 +280,24 @@ pub struct Rows {
     pub system: String,
     /// Its timeline.
     pub timeline: u32,
+    /// When they were asked for: a write that was acknowledged later may be missing. Nothing in a recording that does not tell.
+    #[serde(default)]
+    pub asked: Option<HostTime>,
     /// The rows' numbers, as ranges that rise.
     pub ids: Vec<RangeInclusive<u64>>,
+}
+
+impl Rows {
+    /// Whether a write that was acknowledged then is missing.
+    pub fn lack(&self, id: u64, acknowledged: HostTime) -> bool {
+        let is_asked_later = self.asked.is_none_or(|asked| acknowledged <= asked);
+        is_asked_later && !self.hold(id)
+    }
+
+    fn hold(&self, id: u64) -> bool {
+        let after = self.ids.partition_point(|range| *range.start() <= id);
+        after.checked_sub(1).is_some_and(|index| self.ids[index].contains(&id))
+    }
 }
 
 /// Where the recorder hears of things.

@@ -101,6 +101,7 @@ impl Story {
                 pod: "b".to_owned(),
                 system: SYSTEM.to_owned(),
                 timeline: 2,
+                asked: None,
                 ids,
             }),
         );

@@ -89,7 +89,7 @@ pub(super) fn losses(facts: &Facts<'_>) -> Vec<Loss> {
     };
     let promotions = facts.promotions();
     let lost = facts.lines(Kind::Write).filter_map(|line| match &line.outcome {
-        Outcome::Written { id, by } if !holds(rows, *id) => Some(Loss {
+        Outcome::Written { id, by } if rows.lack(*id, line.at) => Some(Loss {
             id: *id,
             at: line.at,
             cause: cause(facts, &promotions, line, by),
@@ -105,11 +105,6 @@ fn rows<'a>(facts: &Facts<'a>) -> Option<&'a Rows> {
         Happening::Rows(rows) => Some(rows),
         _ => None,
     })
-}
-
-fn holds(rows: &Rows, id: u64) -> bool {
-    let after = rows.ids.partition_point(|range| *range.start() <= id);
-    after.checked_sub(1).is_some_and(|index| rows.ids[index].contains(&id))
 }
 
 fn cause(facts: &Facts<'_>, promotions: &[Promotion<'_>], line: &Line, by: &Answerer) -> Cause {

@@ -310,6 +310,20 @@ fn a_lost_write_is_laid_at_the_right_door() {
 }
 
 #[test]
+fn a_row_that_was_acknowledged_after_the_rows_were_asked_for_is_not_lost() {
+    for (asked, lost) in [(39_000, 0), (39_500, 1)] {
+        let mut story = Story::sound();
+        for event in &mut story.events {
+            if let Happening::Rows(rows) = &mut event.what {
+                rows.asked = Some(super::fixtures::ms(asked));
+                rows.ids = vec![0..=39_399, 39_401..=100_000];
+            }
+        }
+        assert_eq!(check(&story.history()).losses.len(), lost, "asked at {asked} ms");
+    }
+}
+
+#[test]
 fn a_history_with_holes_shows_nothing() {
     let cut_off = broken(|story| story.drop_where(|_, what| *what == Happening::End));
     assert_eq!(cut_off, ["recorded"]);

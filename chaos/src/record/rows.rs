@@ -12,6 +12,7 @@ use crate::console::Server;
 use crate::console::{Console, Keys, servers};
 use crate::ground::Ground;
 use crate::history::Rows;
+use crate::host_time::HostTime;
 use crate::install::{NAMESPACE, PRIMARY, ROLE, ROUTE};
 use crate::wait::wait_for;
 
@@ -75,6 +76,7 @@ pub(super) async fn read(ground: &Ground, keys: &Keys, server: &Server) -> Resul
             .await?
             .parse()
             .unwrap_or_default(),
+        asked: Some(HostTime::now()),
         ids: ranges(&console).await?,
     })
 }

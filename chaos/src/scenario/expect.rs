@@ -158,10 +158,6 @@ fn leads(seen: &Seen<'_>, should_move: bool) -> Finding {
 }
 
 fn nothing_lost(seen: &Seen<'_>) -> Finding {
-    let holds = |id: u64| {
-        seen.rows
-            .is_some_and(|rows| rows.ids.iter().any(|range| range.contains(&id)))
-    };
     let acknowledged = seen.round().filter_map(|event| match &event.what {
         Happening::Client { line, .. } => match &line.outcome {
             Outcome::Written { id, .. } => Some((line.at, *id)),
@@ -170,7 +166,8 @@ fn nothing_lost(seen: &Seen<'_>) -> Finding {
         _ => None,
     });
     let acknowledged: Vec<(HostTime, u64)> = acknowledged.collect();
-    let lost = acknowledged.iter().filter(|(_, id)| !holds(*id));
+    let is_lost = |at: HostTime, id: u64| seen.rows.is_none_or(|rows| rows.lack(id, at));
+    let lost = acknowledged.iter().filter(|(at, id)| is_lost(*at, *id));
     let breaches: Vec<Breach> = lost
         .map(|(at, id)| Breach {
             at: *at,

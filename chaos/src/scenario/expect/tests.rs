@@ -142,6 +142,7 @@ fn a_row_that_was_acknowledged_and_is_gone_is_lost() {
         pod: "pg-b-1-x".to_owned(),
         system: "1".to_owned(),
         timeline: 2,
+        asked: None,
         ids: vec![1..=5],
     };
     let (roles, events) = (roles(), [acknowledged(5), acknowledged(6)]);
