@@ -1,14 +1,9 @@
 //! When a change was made, where the API server's audit log tells: on a busy host a watch hears of it hundreds of milliseconds later.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::history::{AuditedWrite, Happening, History, PodSeen, RoleEdit, ServiceOf};
 use crate::host_time::HostTime;
-
-/// How much later a watch may hear of a change. A watch that broke with its API server hears of everything once that server is back, which
-/// is some seconds; a write that is older than this is another of the same kind, and not the one that was heard of.
-const HEARD_MAX: Duration = Duration::from_secs(15);
 
 /// Every accepted write, in the order of the answers.
 #[derive(Debug)]
@@ -23,33 +18,48 @@ impl<'a> Answers<'a> {
         Self(accepted.collect())
     }
 
-    /// When the label that a watch heard of was written: the answer's moment.
-    pub(super) fn of_label(&self, heard: HostTime, seen: &PodSeen) -> HostTime {
+    /// When the label that a watch heard of was written: the answer's moment. `before`: when it last changed.
+    pub(super) fn of_label(&self, heard: HostTime, before: Option<HostTime>, seen: &PodSeen) -> HostTime {
         let edit = seen.role.clone().map_or(RoleEdit::Off, RoleEdit::To);
         let writes = |write: &AuditedWrite| write.resource == "pods" && write.name == seen.pod && write.role == edit;
-        self.last(heard, writes)
+        self.last(heard, before, writes)
             .map_or(heard, |(answered, _)| answered.min(heard))
     }
 
     /// When the endpoints that a watch heard of were written: the request's moment, because a watch that is quicker than the answer
-    /// may have told kube-proxy already; where there are none any more, the answer's, for the same reason.
-    pub(super) fn of_endpoints(&self, heard: HostTime, service: ServiceOf, ready: &BTreeSet<String>) -> HostTime {
+    /// may have told kube-proxy already; where there are none any more, the answer's, for the same reason. `before`: when they last changed.
+    pub(super) fn of_endpoints(
+        &self,
+        heard: HostTime,
+        before: Option<HostTime>,
+        service: ServiceOf,
+        ready: &BTreeSet<String>,
+    ) -> HostTime {
         let writes = |write: &AuditedWrite| {
             let endpoints = write.endpoints.as_ref();
             endpoints.is_some_and(|written| written.service == service && written.ready == *ready)
         };
-        let written = self.last(heard, writes);
+        let written = self.last(heard, before, writes);
         written.map_or(heard, |(answered, write)| {
             let at = if ready.is_empty() { answered } else { write.received };
             at.min(heard)
         })
     }
 
-    /// The last write of a kind whose request came before this moment, and not long before.
-    fn last(&self, heard: HostTime, is_meant: impl Fn(&AuditedWrite) -> bool) -> Option<(HostTime, &'a AuditedWrite)> {
-        let mut meant = self.0.iter().rev().filter(|(_, write)| {
-            write.received <= heard && write.received.after(HEARD_MAX) >= heard && is_meant(write)
-        });
+    /// The last write of a kind whose request came before this moment. A watch that broke with its API server may hear of it much later, so
+    /// only the change before bounds how old it can be.
+    fn last(
+        &self,
+        heard: HostTime,
+        before: Option<HostTime>,
+        is_meant: impl Fn(&AuditedWrite) -> bool,
+    ) -> Option<(HostTime, &'a AuditedWrite)> {
+        let is_later = |answered: HostTime| before.is_none_or(|before| answered > before);
+        let mut meant = self
+            .0
+            .iter()
+            .rev()
+            .filter(|(answered, write)| write.received <= heard && is_later(*answered) && is_meant(write));
         meant.next().copied()
     }
 }

@@ -97,7 +97,8 @@ impl<'a> Facts<'a> {
             Happening::Pod(seen) => {
                 let pod = self.pods.entry(&seen.uid).or_default();
                 pod.name = &seen.pod;
-                pod.role.push(answers.of_label(at, seen), seen.role.as_deref());
+                let written = answers.of_label(at, pod.role.changed(), seen);
+                pod.role.push(written, seen.role.as_deref());
                 pod.address.push(at, seen.address.as_deref());
                 pod.ready.push(at, seen.is_ready);
             }
@@ -115,9 +116,10 @@ impl<'a> Facts<'a> {
             } => {
                 let set = |addresses: &'a BTreeSet<String>| addresses.iter().map(String::as_str).collect();
                 let usable = if ready.is_empty() { terminating } else { ready };
-                let at = answers.of_endpoints(at, *service, ready);
+                let known = self.usable.entry(*service).or_default();
+                let at = answers.of_endpoints(at, known.changed(), *service, ready);
+                known.push(at, set(usable));
                 self.ready.entry(*service).or_default().push(at, set(ready));
-                self.usable.entry(*service).or_default().push(at, set(usable));
             }
             Happening::Lease { holder, .. } => self.holder.push(at, holder.as_deref()),
             Happening::Ledger { mark } => self.mark.push(at, mark.as_ref()),

@@ -33,6 +33,11 @@ impl<T: PartialEq> Track<T> {
         self.0.first().map(|(at, _)| *at)
     }
 
+    /// Since when it is what it is at the end.
+    pub fn changed(&self) -> Option<HostTime> {
+        self.0.last().map(|(at, _)| *at)
+    }
+
     /// What it is at the end.
     pub fn last(&self) -> Option<&T> {
         self.0.last().map(|(_, value)| value)
