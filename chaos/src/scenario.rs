@@ -23,6 +23,7 @@ mod sockets;
 mod stage;
 mod strike;
 mod wait;
+mod watch;
 
 use std::time::Duration;
 

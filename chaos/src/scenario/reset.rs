@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::stage::{Failure, Tell};
+use super::watch;
 use crate::cluster::{Cluster, Error};
 use crate::console::{Keys, servers};
 use crate::ground::Images;
@@ -57,13 +58,14 @@ async fn scale_up(installation: &Installation<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until every node is Ready, every controller is, the route is Settled and the standby streams.
+/// Waits until every node is Ready, every controller is, the route is Settled, the standby streams, and the promoter has both in view.
 async fn sound(installation: &Installation<'_>, limit: Duration) -> Result<(), Failure> {
     let sound = wait_for("the pair to be sound", limit, || async {
         nodes_ready(installation).await?;
         controllers_ready(installation).await?;
         installation.settled().await?;
-        streams(installation).await
+        streams(installation).await?;
+        watch::watched(installation).await
     });
     Ok(sound.await?)
 }
