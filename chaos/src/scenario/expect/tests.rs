@@ -126,6 +126,7 @@ fn a_row_that_was_acknowledged_and_is_gone_is_lost() {
         n: id,
         at: HostTime(2_000),
         began: HostTime(1_900),
+        port: None,
         opened: Some(HostTime(1_950)),
         session: SessionKind::Fresh,
         outcome: Outcome::Written { id, by: by.clone() },
