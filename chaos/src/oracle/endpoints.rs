@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Breach, Facts, Finding};
+use super::facts::Pod;
+use super::{Breach, Facts, Finding, Strike};
 use crate::history::{Mark, Part, ServiceOf};
 use crate::host_time::HostTime;
 
@@ -35,39 +36,81 @@ pub(super) fn one(facts: &Facts<'_>) -> Finding {
     }
 }
 
+/// An informer whose API server was away asks again after at most 30 s, doubled by its jitter (client-go's reflector). Until then the
+/// controller-manager does not know that a label is off.
+const HEARD_AGAIN_MAX: Duration = Duration::from_mins(1);
+
 pub(super) fn none_stale(facts: &Facts<'_>) -> Finding {
-    let mut longest = Duration::ZERO;
+    let (mut longest, mut uncopied) = (Duration::ZERO, Duration::ZERO);
     let mut breaches = Vec::new();
     for mark in facts.mark.spans(facts.end) {
         let Some(value) = mark.value else { continue };
-        for (from, to, seen) in stale(facts, value, mark.from, mark.to) {
-            let since_mark = to.since(mark.from.max(from));
+        for listed in stale(facts, value, mark.from, mark.to) {
+            let since_mark = listed.to.since(mark.from.max(listed.from));
             longest = longest.max(since_mark);
             // While nobody copies labels into slices, or nobody can write any, the slice stays as it was.
-            let held = facts.strikes_on(&[Part::ControllerManager, Part::ApiServer]);
-            let freed = held
-                .filter(|strike| strike.from <= to && strike.to >= mark.from)
-                .map(|strike| strike.to);
-            let limit = freed.chain([mark.from]).max().unwrap_or(mark.from).after(STALE_MAX);
-            if to > limit {
-                let seen = format!("{seen}, {} ms after the mark rose", to.millis_since(mark.from));
-                breaches.push(Breach {
-                    at: limit.max(from),
-                    seen,
-                });
+            let limit = freed(facts, mark.from, listed.to, Duration::ZERO).after(STALE_MAX);
+            if listed.to <= limit {
+                continue;
             }
+            let heard = freed(facts, mark.from, listed.to, HEARD_AGAIN_MAX).after(STALE_MAX);
+            if !listed.pod.is_primary(limit) && listed.to <= heard {
+                uncopied = uncopied.max(since_mark);
+                continue;
+            }
+            breaches.push(Breach {
+                at: limit.max(listed.from),
+                seen: format!(
+                    "{} ({}) below the mark ({} on timeline {}), {} ms after the mark rose",
+                    listed.pod.name,
+                    listed.data,
+                    value.system,
+                    value.timeline,
+                    listed.to.millis_since(mark.from)
+                ),
+            });
         }
     }
+    let copied_late = (uncopied > Duration::ZERO).then(|| {
+        format!(
+            "; {} ms with the label off and an informer that had not heard of it since the API server was away",
+            uncopied.as_millis()
+        )
+    });
     Finding {
         rule: "no-stale-write-endpoint",
         text: "never a server below the ledger's mark among the write Service's endpoints, 1 s after the mark rose",
-        seen: format!("at most {} ms", longest.as_millis()),
+        seen: format!("at most {} ms{}", longest.as_millis(), copied_late.unwrap_or_default()),
         breaches,
     }
 }
 
+/// From when on labels can have been copied into slices: since this moment, or since who copies them, or takes them, was freed.
+/// `late`: for how long an API server that is back may not have been heard of.
+fn freed(facts: &Facts<'_>, since: HostTime, to: HostTime, late: Duration) -> HostTime {
+    let held = facts.strikes_on(&[Part::ControllerManager, Part::ApiServer]);
+    let until = |strike: &Strike<'_>| match strike.target.part {
+        Part::ApiServer => strike.to.after(late),
+        _ => strike.to,
+    };
+    held.filter(|strike| strike.from <= to && until(strike) >= since)
+        .map(until)
+        .chain([since])
+        .max()
+        .unwrap_or(since)
+}
+
+/// A server below a mark, while it was an endpoint of the write Service.
+struct Stale<'a> {
+    pod: &'a Pod<'a>,
+    /// What it served.
+    data: String,
+    from: HostTime,
+    to: HostTime,
+}
+
 /// The times between two moments at which a server below a mark was an endpoint of the write Service.
-fn stale(facts: &Facts<'_>, mark: &Mark, from: HostTime, to: HostTime) -> Vec<(HostTime, HostTime, String)> {
+fn stale<'a>(facts: &'a Facts<'_>, mark: &Mark, from: HostTime, to: HostTime) -> Vec<Stale<'a>> {
     let mut found = Vec::new();
     let Some(track) = facts.ready.get(&ServiceOf::Writes) else {
         return found;
@@ -86,11 +129,12 @@ fn stale(facts: &Facts<'_>, mark: &Mark, from: HostTime, to: HostTime) -> Vec<(H
             {
                 let (system, timeline) = *served.value;
                 if system != mark.system || timeline < mark.timeline {
-                    let seen = format!(
-                        "{} ({system} on timeline {timeline}) below the mark ({} on timeline {})",
-                        pod.name, mark.system, mark.timeline
-                    );
-                    found.push((served.from.max(begin), served.to.min(end), seen));
+                    found.push(Stale {
+                        pod,
+                        data: format!("{system} on timeline {timeline}"),
+                        from: served.from.max(begin),
+                        to: served.to.min(end),
+                    });
                 }
             }
         }
