@@ -71,6 +71,9 @@ pub struct Line {
     pub at: HostTime,
     /// When the connection that carried it was begun.
     pub began: HostTime,
+    /// The port that the connection was begun from; nothing when it never was, and in recordings that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// When that connection was open and logged in; nothing when it never was.
     pub opened: Option<HostTime>,
     /// Over what.

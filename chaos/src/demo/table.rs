@@ -162,6 +162,7 @@ mod tests {
             n: at,
             at: HostTime(at),
             began: HostTime(at),
+            port: None,
             opened: Some(HostTime(at)),
             session,
             outcome,

@@ -13,6 +13,10 @@ use crate::workload::{Kind, Line};
 /// kube-proxy leaves a second between two syncs; the rest is for the sync itself and for hearing of the change.
 pub(super) const RULES_LAG: Duration = Duration::from_millis(1300);
 
+/// How long the kernel remembers where a connection from a port went: one that was never answered, or that ended as it should
+/// (`nf_conntrack_tcp_timeout_syn_sent` and `_time_wait`, as the kernel has them).
+const REMEMBERED_MAX: Duration = Duration::from_mins(2);
+
 /// Who was what, when.
 #[derive(Debug)]
 pub struct Facts<'a> {
@@ -30,6 +34,8 @@ pub struct Facts<'a> {
     pub holder: Track<Option<&'a str>>,
     /// Every fault with its end.
     pub strikes: Vec<Strike<'a>>,
+    /// What came of the connections of a client from one of its ports.
+    pub connections: BTreeMap<(&'a str, u16), Vec<&'a Line>>,
     /// When somebody asked a standby to promote itself.
     pub asked: Vec<(HostTime, &'a str)>,
     /// When the history ends.
@@ -82,6 +88,7 @@ impl<'a> Facts<'a> {
             mark: Track::default(),
             holder: Track::default(),
             strikes: strikes(history),
+            connections: BTreeMap::new(),
             asked: Vec::new(),
             end: history.end(),
         };
@@ -130,9 +137,13 @@ impl<'a> Facts<'a> {
                 pod.hear(standing);
             }
             Happening::Promotion { pod } => self.asked.push((at, pod)),
+            Happening::Client { client, line, .. } => {
+                if let Some(port) = line.port {
+                    self.connections.entry((client, port)).or_default().push(line);
+                }
+            }
             Happening::Write(_)
             | Happening::Observed { .. }
-            | Happening::Client { .. }
             | Happening::Fault { .. }
             | Happening::Note { .. }
             | Happening::Rows(_)
@@ -143,8 +154,13 @@ impl<'a> Facts<'a> {
 
     /// The lines of the clients of one kind, in the order of their answers.
     pub fn lines(&self, wanted: Kind) -> impl Iterator<Item = &'a Line> {
+        self.attempts(wanted).map(|(_, line)| line)
+    }
+
+    /// The same, each with its client.
+    pub fn attempts(&self, wanted: Kind) -> impl Iterator<Item = (&'a str, &'a Line)> {
         self.history.events.iter().filter_map(move |event| match &event.what {
-            Happening::Client { kind, line, .. } if *kind == wanted => Some(line),
+            Happening::Client { client, kind, line } if *kind == wanted => Some((client.as_str(), line)),
             _ => None,
         })
     }
@@ -190,6 +206,21 @@ impl<'a> Facts<'a> {
             since = since.min(strike.from.before(RULES_LAG));
         }
         self.was_usable(service, address, since, opened)
+    }
+
+    /// Whether the client's node may still have led a connection from this port to an address, whatever the Service said: one that was
+    /// begun from the same port a moment before led there, rightly. The first packet of a new connection goes where the last one of the
+    /// old one went for as long as the kernel's connection tracking keeps it; kube-proxy's rules are not asked.
+    pub fn is_remembered(&self, service: ServiceOf, address: &str, client: &str, line: &Line) -> bool {
+        let from_port = line.port.and_then(|port| self.connections.get(&(client, port)));
+        let mut earlier = from_port.into_iter().flatten().filter(|earlier| {
+            let is_earlier = earlier.began < line.began && earlier.at <= line.began;
+            is_earlier && line.began.since(earlier.at) <= REMEMBERED_MAX
+        });
+        earlier.any(|earlier| match earlier.outcome.by() {
+            Some(by) => by.address == address,
+            None => self.entitled(service, address, earlier.began, earlier.at),
+        })
     }
 
     /// Whether an address was an endpoint at any moment between these two. What was before the first thing heard of is taken to have been

@@ -207,6 +207,13 @@ impl Story {
         self.said(at, began, session, Kind::Write, Outcome::Written { id: at, by });
     }
 
+    /// What was said last went over a connection from this port.
+    pub(crate) fn over_port(&mut self, port: u16) {
+        if let Some(Happening::Client { line, .. }) = self.events.last_mut().map(|event| &mut event.what) {
+            line.port = Some(port);
+        }
+    }
+
     pub(crate) fn read(&mut self, at: u64, pod: &str) {
         let by = answerer(pod, 1, true);
         self.said(
@@ -228,6 +235,7 @@ impl Story {
             n: at,
             at: ms(at),
             began: ms(began),
+            port: None,
             opened: Some(ms(began + 2)),
             session,
             outcome,

@@ -30,13 +30,21 @@ pub enum Cause {
     Exposure,
     /// The same over a session that was opened before, and that no Service change cuts.
     StaleSession,
+    /// The same over a new connection that the client's node led where an earlier one from the same port had gone.
+    RememberedPort,
     /// Over a connection to where the name did not lead, or of a timeline that nothing ended. Never happens, or the run fails.
     Routing,
 }
 
 impl Cause {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 4] = [Self::Failover, Self::Exposure, Self::StaleSession, Self::Routing];
+    pub const ALL: [Self; 5] = [
+        Self::Failover,
+        Self::Exposure,
+        Self::StaleSession,
+        Self::RememberedPort,
+        Self::Routing,
+    ];
 
     /// The cause as a person reads it.
     pub fn words(self) -> &'static str {
@@ -44,6 +52,9 @@ impl Cause {
             Self::Failover => "with the failover itself (asynchronous replication)",
             Self::Exposure => "to the beaten primary before the name followed (exposure)",
             Self::StaleSession => "over sessions that outlived the switch (stale session)",
+            Self::RememberedPort => {
+                "from ports that the client's node still led to the beaten primary (connection tracking)"
+            }
             Self::Routing => "by routing",
         }
     }
@@ -88,14 +99,16 @@ pub(super) fn losses(facts: &Facts<'_>) -> Vec<Loss> {
         return Vec::new();
     };
     let promotions = facts.promotions();
-    let lost = facts.lines(Kind::Write).filter_map(|line| match &line.outcome {
-        Outcome::Written { id, by } if rows.lack(*id, line.at) => Some(Loss {
-            id: *id,
-            at: line.at,
-            cause: cause(facts, &promotions, line, by),
-        }),
-        Outcome::Written { .. } | Outcome::Read { .. } | Outcome::Failed { .. } => None,
-    });
+    let lost = facts
+        .attempts(Kind::Write)
+        .filter_map(|(client, line)| match &line.outcome {
+            Outcome::Written { id, by } if rows.lack(*id, line.at) => Some(Loss {
+                id: *id,
+                at: line.at,
+                cause: cause(facts, &promotions, client, line, by),
+            }),
+            Outcome::Written { .. } | Outcome::Read { .. } | Outcome::Failed { .. } => None,
+        });
     lost.collect()
 }
 
@@ -107,7 +120,7 @@ fn rows<'a>(facts: &Facts<'a>) -> Option<&'a Rows> {
     })
 }
 
-fn cause(facts: &Facts<'_>, promotions: &[Promotion<'_>], line: &Line, by: &Answerer) -> Cause {
+fn cause(facts: &Facts<'_>, promotions: &[Promotion<'_>], client: &str, line: &Line, by: &Answerer) -> Cause {
     // Another promotion in the same system ended the timeline that it was written on; else the worst is assumed.
     let ended = promotions
         .iter()
@@ -118,8 +131,9 @@ fn cause(facts: &Facts<'_>, promotions: &[Promotion<'_>], line: &Line, by: &Answ
     if line.at <= ended.at {
         return Cause::Failover;
     }
-    match route(facts, ServiceOf::Writes, line, by) {
+    match route(facts, ServiceOf::Writes, client, line, by) {
         Route::Astray => Cause::Routing,
+        Route::Remembered => Cause::RememberedPort,
         Route::Outlived => Cause::StaleSession,
         Route::Entitled if line.session.is_held() && line.opened.is_some_and(|opened| opened <= ended.at) => {
             Cause::StaleSession

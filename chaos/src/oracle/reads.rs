@@ -10,16 +10,17 @@ use crate::install::ORPHAN;
 use crate::workload::{Kind, Outcome};
 
 pub(super) fn check(facts: &Facts<'_>) -> Finding {
-    let (mut served, mut stale, mut astray) = (0, 0, 0);
+    let (mut served, mut stale, mut remembered, mut astray) = (0, 0, 0, 0);
     let mut breaches = listed(facts);
-    for line in facts.lines(Kind::Read) {
+    for (client, line) in facts.attempts(Kind::Read) {
         let Outcome::Read { by, .. } = &line.outcome else {
             continue;
         };
         served += 1;
-        match route(facts, ServiceOf::Reads, line, by) {
+        match route(facts, ServiceOf::Reads, client, line, by) {
             Route::Entitled => {}
             Route::Outlived => stale += 1,
+            Route::Remembered => remembered += 1,
             Route::Astray => {
                 astray += 1;
                 let opened = line.opened.unwrap_or(line.at);
@@ -35,7 +36,7 @@ pub(super) fn check(facts: &Facts<'_>) -> Finding {
         rule: "reads-never-by-an-orphan",
         text: "no read through the name is served by an orphan, and none is an endpoint of the read Service for longer than 1.3 s",
         seen: format!(
-            "{served} served; {stale} over sessions that outlived a switch, {astray} by a server that was no endpoint"
+            "{served} served; {stale} over sessions that outlived a switch, {remembered} from ports that the node still led where they had led before, {astray} by a server that was no endpoint"
         ),
         breaches,
     }

@@ -97,6 +97,30 @@ fn a_server_below_the_mark_may_be_an_endpoint_for_a_second_and_no_longer() {
 }
 
 #[test]
+fn an_endpoint_whose_label_is_off_may_wait_for_an_informer_that_lost_its_api_server() {
+    let listed_until = |until: u64, part: Part, is_withdrawn: bool| {
+        broken(|story| {
+            story.drop_where(|at, what| {
+                let is_label = [10_015, 10_020, 10_335, 10_340].contains(&at) && !is_withdrawn;
+                let is_listed = [10_050, 10_400].contains(&at) && matches!(what, Happening::Endpoints { .. });
+                // The first server comes back in no form.
+                is_label || is_listed || [16_000, 16_100, 16_200].contains(&at)
+            });
+            story.drop_where(|at, what| (10_400..70_000).contains(&at) && matches!(what, Happening::Client { .. }));
+            story.drop_where(|_, what| matches!(what, Happening::End));
+            story.struck(5000, 8000, part, "it");
+            story.endpoints(until, ServiceOf::Writes, &["b"]);
+            story.add(80_000, Happening::End);
+        })
+    };
+    let stale = "no-stale-write-endpoint";
+    assert!(!listed_until(68_900, Part::ApiServer, true).contains(&stale));
+    assert!(listed_until(69_100, Part::ApiServer, true).contains(&stale));
+    assert!(listed_until(12_000, Part::ControllerManager, true).contains(&stale));
+    assert!(listed_until(12_000, Part::ApiServer, false).contains(&stale));
+}
+
+#[test]
 fn a_server_that_the_observer_did_not_hear_in_time_is_not_taken_for_stale() {
     let rules = broken(|story| {
         story.drop_where(|at, what| at == 10_300 && is_standing(what));
@@ -144,6 +168,29 @@ fn a_write_on_a_connection_that_the_name_did_not_make_is_caught() {
     let begun = |began: u64| broken(|story| story.wrote_over(began + 50, began, SessionKind::Fresh, "a", 1));
     assert_eq!(begun(11_340), [""; 0]);
     assert_eq!(begun(11_360), ["writes-routed-right"]);
+}
+
+#[test]
+fn a_port_that_led_to_a_server_may_lead_there_again_for_two_minutes() {
+    let begun = |earlier: u64, port: u16, began: u64| {
+        broken(|story| {
+            story.drop_where(|_, what| matches!(what, Happening::End));
+            story.failed(earlier, Kind::Write);
+            story.over_port(4000);
+            story.wrote_over(began + 50, began, SessionKind::Fresh, "a", 1);
+            story.over_port(port);
+            story.add(150_000, Happening::End);
+        })
+    };
+    let astray = "writes-routed-right";
+    // The name led to `a` until 10050; kube-proxy's rules may have until 11350.
+    assert!(!begun(9000, 4000, 128_900).contains(&astray));
+    assert!(begun(9000, 4000, 129_100).contains(&astray), "forgotten");
+    assert!(begun(9000, 4001, 20_000).contains(&astray), "another port");
+    assert!(
+        begun(12_000, 4000, 20_000).contains(&astray),
+        "it did not lead there any more"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Writes through the name: only over connections that the name was right to make. A session that was opened before a switch and
-//! outlived it is cut by no Service; what it writes is counted.
+//! outlived it is cut by no Service; what it writes is counted. So is what goes over a connection that the node's connection tracking led
+//! where an earlier one from the same port had gone.
 
 use super::facts::RULES_LAG;
 use super::{Breach, Facts, Finding};
@@ -7,16 +8,17 @@ use crate::history::ServiceOf;
 use crate::workload::{Answerer, Kind, Line, Outcome};
 
 pub(super) fn check(facts: &Facts<'_>) -> Finding {
-    let (mut acknowledged, mut stale) = (0, 0);
+    let (mut acknowledged, mut stale, mut remembered) = (0, 0, 0);
     let mut breaches = Vec::new();
-    for line in facts.lines(Kind::Write) {
+    for (client, line) in facts.attempts(Kind::Write) {
         let Outcome::Written { id, by } = &line.outcome else {
             continue;
         };
         acknowledged += 1;
-        match route(facts, ServiceOf::Writes, line, by) {
+        match route(facts, ServiceOf::Writes, client, line, by) {
             Route::Entitled => {}
             Route::Outlived => stale += 1,
+            Route::Remembered => remembered += 1,
             Route::Astray => breaches.push(Breach {
                 at: line.at,
                 seen: format!(
@@ -32,7 +34,7 @@ pub(super) fn check(facts: &Facts<'_>) -> Finding {
         rule: "writes-routed-right",
         text: "no write on a connection to a server that was no endpoint of the write Service within 1.3 s before it was begun",
         seen: format!(
-            "{acknowledged} acknowledged; {stale} of these over sessions that outlived a switch (stale session)"
+            "{acknowledged} acknowledged; {stale} of these over sessions that outlived a switch (stale session), {remembered} from ports that the node still led where they had led before (connection tracking)"
         ),
         breaches,
     }
@@ -45,15 +47,21 @@ pub(super) enum Route {
     Entitled,
     /// The name led there when it was opened, and no more when the answer came.
     Outlived,
+    /// The name did not lead there, and the client's node did: a connection from the same port had led there a moment before.
+    Remembered,
     /// The name did not lead there.
     Astray,
 }
 
 /// What the connection of an answered line was.
-pub(super) fn route(facts: &Facts<'_>, service: ServiceOf, line: &Line, by: &Answerer) -> Route {
+pub(super) fn route(facts: &Facts<'_>, service: ServiceOf, client: &str, line: &Line, by: &Answerer) -> Route {
     let opened = line.opened.unwrap_or(line.at);
     if !facts.entitled(service, &by.address, line.began, opened) {
-        Route::Astray
+        if facts.is_remembered(service, &by.address, client, line) {
+            Route::Remembered
+        } else {
+            Route::Astray
+        }
     } else if facts.was_usable(service, &by.address, line.at.before(RULES_LAG), line.at) {
         Route::Entitled
     } else {

@@ -1,14 +1,19 @@
 //! The client's loops: fresh connections, and held sessions.
 
+use std::io;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use tokio::net::{TcpStream, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_postgres::SimpleQueryRow;
 
 use super::session::{BadAuthority, Login, Session, Tls, told};
@@ -54,7 +59,7 @@ pub enum BadStart {
     #[error("could not listen on {listen}")]
     Listen {
         /// Where.
-        listen: std::net::SocketAddr,
+        listen: SocketAddr,
         /// What the system said.
         #[source]
         source: std::io::Error,
@@ -128,11 +133,22 @@ struct Client {
     lines: AtomicU64,
 }
 
-/// A session that is held.
-struct Held {
+/// A connection, as far as it has come.
+#[derive(Debug, Clone, Copy)]
+struct Connection {
     began: HostTime,
-    opened: HostTime,
-    session: Session,
+    port: Option<u16>,
+    opened: Option<HostTime>,
+}
+
+impl Connection {
+    fn begin() -> Self {
+        Self {
+            began: HostTime::now(),
+            port: None,
+            opened: None,
+        }
+    }
 }
 
 impl Client {
@@ -149,58 +165,77 @@ impl Client {
     }
 
     async fn attempt(&self) {
-        let began = HostTime::now();
-        let mut opened = None;
+        let mut connection = Connection::begin();
         let asked = async {
-            let session = Session::open(&self.login, CONNECT_LIMIT).await?;
-            opened = Some(HostTime::now());
+            let session = self.open(&mut connection).await?;
             Ok((self.ask(&session).await?, session))
         };
         match within(ATTEMPT_LIMIT, asked).await {
             Ok((outcome, session)) => {
-                self.print(SessionKind::Fresh, began, opened, outcome);
+                self.print(SessionKind::Fresh, connection, outcome);
                 session.close().await;
             }
-            Err(error) => self.print(SessionKind::Fresh, began, opened, failed(error)),
+            Err(error) => self.print(SessionKind::Fresh, connection, failed(error)),
         }
     }
 
     /// One session as long as it lasts, then the next. A statement that takes longer than `limit` ends it.
     async fn ask_on_held(&self, kind: SessionKind, limit: Duration) {
         let mut pace = self.pace();
-        let mut held: Option<Held> = None;
+        let mut held: Option<(Connection, Session)> = None;
         loop {
             pace.tick().await;
             let opened = match held.take() {
                 Some(held) => Some(held),
-                None => self.open(kind).await,
+                None => self.hold(kind).await,
             };
-            let Some(session) = opened else { continue };
-            let (began, opened) = (session.began, Some(session.opened));
-            match within(limit, self.ask(&session.session)).await {
+            let Some((connection, session)) = opened else { continue };
+            match within(limit, self.ask(&session)).await {
                 Ok(outcome) => {
-                    self.print(kind, began, opened, outcome);
-                    held = Some(session);
+                    self.print(kind, connection, outcome);
+                    held = Some((connection, session));
                 }
-                Err(error) => self.print(kind, began, opened, failed(error)),
+                Err(error) => self.print(kind, connection, failed(error)),
             }
         }
     }
 
     /// A session to be held.
-    async fn open(&self, kind: SessionKind) -> Option<Held> {
-        let began = HostTime::now();
-        match within(ATTEMPT_LIMIT, Session::open(&self.login, CONNECT_LIMIT)).await {
-            Ok(session) => Some(Held {
-                began,
-                opened: HostTime::now(),
-                session,
-            }),
+    async fn hold(&self, kind: SessionKind) -> Option<(Connection, Session)> {
+        let mut connection = Connection::begin();
+        match within(ATTEMPT_LIMIT, self.open(&mut connection)).await {
+            Ok(session) => Some((connection, session)),
             Err(error) => {
-                self.print(kind, began, None, failed(error));
+                self.print(kind, connection, failed(error));
                 None
             }
         }
+    }
+
+    /// Looks the name up, connects to the first address that answers, and logs in there, noting how far it came.
+    async fn open(&self, connection: &mut Connection) -> Result<Session, String> {
+        let stream = self
+            .dial(connection)
+            .await
+            .map_err(|error| format!("could not connect: {error}"))?;
+        let session = Session::over(stream, &self.login).await.map_err(|error| told(&error))?;
+        connection.opened = Some(HostTime::now());
+        Ok(session)
+    }
+
+    async fn dial(&self, connection: &mut Connection) -> io::Result<TcpStream> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host((self.login.host.as_str(), self.login.port)).await? {
+            let stream = begin_connection(address)?;
+            // It has its port before anybody answers: what is never answered is remembered by the node, too.
+            connection.port = stream.local_addr().ok().map(|from| from.port());
+            match timeout(CONNECT_LIMIT, connected(stream)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_elapsed) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
     }
 
     fn pace(&self) -> tokio::time::Interval {
@@ -209,19 +244,21 @@ impl Client {
         pace
     }
 
-    async fn ask(&self, session: &Session) -> Result<Outcome, tokio_postgres::Error> {
+    async fn ask(&self, session: &Session) -> Result<Outcome, String> {
         match self.kind {
             Kind::Write => {
                 let id = self.ids.fetch_add(1, Ordering::Relaxed) + 1;
                 let rows = session
                     .query(&format!("INSERT INTO writes (id) VALUES ({id}) RETURNING {WHO}"))
-                    .await?;
+                    .await
+                    .map_err(|error| told(&error))?;
                 Ok(answerer(rows.first(), 0).map_or_else(no_answer, |by| Outcome::Written { id, by }))
             }
             Kind::Read => {
                 let rows = session
                     .query(&format!("SELECT (SELECT coalesce(max(id), 0) FROM writes), {WHO}"))
-                    .await?;
+                    .await
+                    .map_err(|error| told(&error))?;
                 let highest = rows
                     .first()
                     .and_then(|row| row.get(0))
@@ -234,13 +271,15 @@ impl Client {
     }
 
     /// Standard output is the pod's log. Nobody to read it is no reason to stop.
-    fn print(&self, session: SessionKind, began: HostTime, opened: Option<HostTime>, outcome: Outcome) {
+    fn print(&self, session: SessionKind, connection: Connection, outcome: Outcome) {
+        let Connection { began, port, opened } = connection;
         let mut out = std::io::stdout().lock();
         let line = Line {
             // Numbered under the lock, so that the numbers rise in the log.
             n: self.lines.fetch_add(1, Ordering::Relaxed) + 1,
             at: HostTime::now(),
             began,
+            port,
             opened,
             session,
             outcome,
@@ -251,13 +290,36 @@ impl Client {
     }
 }
 
+/// A connection that is under way.
+fn begin_connection(to: SocketAddr) -> io::Result<TcpStream> {
+    let family = if to.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    TcpStream::from_std(std::net::TcpStream::from(socket))
+}
+
+/// The same, once it is there.
+async fn connected(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.writable().await?;
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// What an attempt over its limit and one that failed say.
-async fn within<T>(
-    limit: Duration,
-    attempt: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(limit, attempt).await {
-        Ok(ended) => ended.map_err(|error| told(&error)),
+async fn within<T>(limit: Duration, attempt: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    match timeout(limit, attempt).await {
+        Ok(ended) => ended,
         Err(_elapsed) => Err(format!("no answer within {}", humantime::format_duration(limit))),
     }
 }

@@ -9,8 +9,10 @@ use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -48,10 +50,39 @@ pub enum BadAuthority {
     Refused(#[source] rustls::Error),
 }
 
+/// A connection is there, and nobody was let in.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLetIn {
+    /// No certificate can carry the name.
+    #[error("no certificate can carry the name {host:?}")]
+    Name {
+        /// The name.
+        host: String,
+    },
+    /// The server, or its certificate.
+    #[error(transparent)]
+    Server(#[from] tokio_postgres::Error),
+}
+
 /// A session that is logged in. It ends when dropped.
 pub struct Session {
     client: Client,
     driver: JoinSet<Result<(), tokio_postgres::Error>>,
+}
+
+impl Login {
+    fn config(&self) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .user(&self.user)
+            .dbname(&self.database)
+            .password(&self.password)
+            .application_name("chaos")
+            .ssl_mode(SslMode::Require);
+        config
+    }
 }
 
 impl fmt::Debug for Login {
@@ -92,20 +123,26 @@ impl Tls {
 impl Session {
     /// Connects and logs in. `limit` bounds the TCP connection alone: a caller that needs more puts a deadline around it.
     pub async fn open(login: &Login, limit: Duration) -> Result<Self, tokio_postgres::Error> {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(&login.host)
-            .port(login.port)
-            .user(&login.user)
-            .dbname(&login.database)
-            .password(&login.password)
-            .application_name("chaos")
-            .ssl_mode(SslMode::Require)
-            .connect_timeout(limit);
+        let mut config = login.config();
+        config.connect_timeout(limit);
         if let Some(address) = login.address {
             config.hostaddr(address);
         }
         let (client, connection) = config.connect(login.tls.0.clone()).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        Ok(Self { client, driver })
+    }
+
+    /// Logs in over a connection that the caller has made.
+    pub async fn over(stream: TcpStream, login: &Login) -> Result<Self, NotLetIn> {
+        let mut tls = login.tls.0.clone();
+        let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &login.host).map_err(|_invalid| {
+            NotLetIn::Name {
+                host: login.host.clone(),
+            }
+        })?;
+        let (client, connection) = login.config().connect_raw(stream, tls).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         Ok(Self { client, driver })

@@ -52,6 +52,7 @@ fn said(kind: Kind, at: u64, began: u64, session: SessionKind, outcome: Outcome)
         n: at,
         at: ms(at),
         began: ms(began),
+        port: None,
         opened: Some(ms(began)),
         session,
         outcome,
