@@ -68,10 +68,12 @@ fn limit(facts: &Facts<'_>, promotion: &Promotion<'_>, beaten: &Pod<'_>, until: 
         limit = limit.max(strike.to.after(silence));
     }
     // A new leader first hears every server, or waits until it counts as silent.
-    for (at, _, holder) in facts.holder.changes().filter(|(at, _, _)| *at <= until) {
-        if holder.is_some() {
-            limit = limit.max(at.after(silence));
-        }
+    let led = facts.holder.changes().filter(|(_, _, holder)| holder.is_some());
+    let led = led
+        .map(|(at, _, _)| at)
+        .chain(facts.transitions.changes().map(|(at, _, _)| at));
+    for at in led.filter(|at| *at <= until) {
+        limit = limit.max(at.after(silence));
     }
     // While nobody leads nobody can.
     let unled = facts.holder.spans(facts.end).filter(|span| span.value.is_none());

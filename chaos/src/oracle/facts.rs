@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     pub mark: Track<Option<&'a Mark>>,
     /// The Lease's holder.
     pub holder: Track<Option<&'a str>>,
+    /// The Lease's transitions, which rise with every reign: who has lost the Lease may be the one who gets it.
+    pub transitions: Track<u32>,
     /// Every fault with its end.
     pub strikes: Vec<Strike<'a>>,
     /// What came of the connections of a client from one of its ports.
@@ -87,6 +89,7 @@ impl<'a> Facts<'a> {
             ready: BTreeMap::new(),
             mark: Track::default(),
             holder: Track::default(),
+            transitions: Track::default(),
             strikes: strikes(history),
             connections: BTreeMap::new(),
             asked: Vec::new(),
@@ -128,7 +131,10 @@ impl<'a> Facts<'a> {
                 known.push(at, set(usable));
                 self.ready.entry(*service).or_default().push(at, set(ready));
             }
-            Happening::Lease { holder, .. } => self.holder.push(at, holder.as_deref()),
+            Happening::Lease { holder, transitions } => {
+                self.holder.push(at, holder.as_deref());
+                self.transitions.push(at, *transitions);
+            }
             Happening::Ledger { mark } => self.mark.push(at, mark.as_ref()),
             Happening::Standing(standing) => {
                 let pod = self.pods.entry(&standing.uid).or_default();

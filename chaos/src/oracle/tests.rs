@@ -151,15 +151,18 @@ fn exposure_is_bounded_by_a_second_and_by_silence_for_who_does_not_answer() {
 
 #[test]
 fn a_new_leader_is_given_the_time_to_hear_every_server() {
-    let rules = |exposure| {
-        broken(|story| {
-            beaten(story, exposure, writable(1));
-            story.struck(10_000, 10_000, Part::Controller, "pgsteer-0");
-            story.lease(11_000, "pgsteer-1_12345678", 4);
-        })
-    };
-    assert_eq!(rules(4600), [""; 0]);
-    assert_eq!(rules(4800), ["exposure"]);
+    // The second one is who led before, and had lost the Lease meanwhile.
+    for holder in ["pgsteer-1_12345678", "pgsteer-0_0badcafe"] {
+        let rules = |exposure| {
+            broken(|story| {
+                beaten(story, exposure, writable(1));
+                story.struck(10_000, 10_000, Part::ApiServer, "etcd");
+                story.lease(11_000, holder, 4);
+            })
+        };
+        assert_eq!(rules(4600), [""; 0], "{holder}");
+        assert_eq!(rules(4800), ["exposure"], "{holder}");
+    }
 }
 
 #[test]
