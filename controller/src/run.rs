@@ -10,6 +10,7 @@
 //! moves: half a controller is worse than none. When asked to end, first the leader's loop ends and with it its writes,
 //! then the Lease is released, then the rest goes.
 
+mod open_files;
 mod reigns;
 mod replica;
 mod task;
@@ -94,6 +95,7 @@ async fn serve(
     host: &Host,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
+    open_files::allow_all();
     let shown = Shown::new(Arc::clone(&host.clock));
     watchdog::start(Arc::clone(&shown.health), Arc::clone(&host.clock), STUCK_MAX)?;
     let admin = Admin::bind(admin_address).await?;

@@ -15,6 +15,9 @@ pub trait Servers: Send + Sync + fmt::Debug + 'static {
     /// Asks on a fresh connection, which is closed afterwards; see [`probe::ask`].
     fn ask<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<Report, ProbeError>>;
 
+    /// Goes as far as the server's door on a fresh connection; see [`probe::knock`].
+    fn knock<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<(), ProbeError>>;
+
     /// Asks on a fresh connection, and keeps it; see [`Session::open`].
     fn open<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<Opened, ProbeError>>;
 }
@@ -40,6 +43,10 @@ pub struct Network;
 impl Servers for Network {
     fn ask<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<Report, ProbeError>> {
         probe::ask(target, deadline).boxed()
+    }
+
+    fn knock<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<(), ProbeError>> {
+        probe::knock(target, deadline).boxed()
     }
 
     fn open<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<Opened, ProbeError>> {

@@ -75,10 +75,13 @@ impl Sightings {
         if sighting.reply {
             self.replied = Some(at);
         }
-        if matches!(
+        // A kept session hides a hung postmaster: while the door is shut its good news keeps no role.
+        let hidden = via == Via::Kept && self.fresh.as_ref().is_some_and(is_bad);
+        let alive = matches!(
             sighting.evidence,
             Evidence::Writable | Evidence::InRecovery | Evidence::Barred
-        ) {
+        );
+        if alive && !hidden {
             self.alive = Some(at);
         }
         if let Some(report) = &sighting.report {
@@ -109,13 +112,19 @@ impl Sightings {
     /// fresh one succeeds, because a kept session hides a hung postmaster.
     pub fn deciding(&self) -> Option<&Sighting> {
         match (&self.fresh, &self.kept) {
-            (Some(fresh), Some(kept)) => {
-                let bad = matches!(fresh.evidence, Evidence::Down | Evidence::Starting | Evidence::Silent);
-                Some(if bad || fresh.at >= kept.at { fresh } else { kept })
-            }
+            (Some(fresh), Some(kept)) => Some(if is_bad(fresh) || fresh.at >= kept.at {
+                fresh
+            } else {
+                kept
+            }),
             (fresh, kept) => fresh.as_ref().or(kept.as_ref()),
         }
     }
+}
+
+/// Whether what a fresh connection met outranks what a kept session says.
+const fn is_bad(fresh: &Sighting) -> bool {
+    matches!(fresh.evidence, Evidence::Down | Evidence::Starting | Evidence::Silent)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::{
 const LOGIN_BYTES_MAX: u64 = 256 * 1024;
 
 /// The name under which people find our sessions in `pg_stat_activity`.
-const APPLICATION_NAME: &str = "pgsteer";
+pub(crate) const APPLICATION_NAME: &str = "pgsteer";
 
 /// The request for TLS: a length of 8 and the number that PostgreSQL's protocol has for it.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -43,6 +43,15 @@ pub(crate) async fn connect(
     gauge: &Arc<Gauge>,
     phase: &mut Phase,
 ) -> Result<Live, ProbeError> {
+    let watched = reach(target, gauge, phase).await?;
+    *phase = Phase::Login;
+    let login = login(target, deadline).connect_raw(watched, AsItIs).await;
+    let (client, connection) = login.map_err(|error| ProbeError::from_postgres(&error, gauge))?;
+    Ok(Live { client, connection })
+}
+
+/// Connects, with TLS where the target says so, and goes no further.
+pub(crate) async fn reach(target: &Target, gauge: &Arc<Gauge>, phase: &mut Phase) -> Result<Watched, ProbeError> {
     gauge.allow(LOGIN_BYTES_MAX);
     *phase = Phase::Connect;
     let stream = TcpStream::connect(target.address)
@@ -54,11 +63,12 @@ pub(crate) async fn connect(
         .map_err(|error| ProbeError::from_io(&error, gauge))?;
     *phase = Phase::Tls;
     let wire = secure(stream, target, gauge).await?;
-    *phase = Phase::Login;
-    let watched = Watched::new(wire, Arc::clone(gauge), &target.password, target.tls.verifies());
-    let login = login(target, deadline).connect_raw(watched, AsItIs).await;
-    let (client, connection) = login.map_err(|error| ProbeError::from_postgres(&error, gauge))?;
-    Ok(Live { client, connection })
+    Ok(Watched::new(
+        wire,
+        Arc::clone(gauge),
+        &target.password,
+        target.tls.verifies(),
+    ))
 }
 
 /// Puts TLS around the stream where the target says so, and never hands back less than was asked for.

@@ -176,13 +176,24 @@ impl ProbeError {
         }
     }
 
+    /// The server's own error.
+    pub(crate) fn of_server(code: &str, message: &str) -> Self {
+        Self::Sqlstate {
+            code: bounded(code),
+            message: bounded(message),
+        }
+    }
+
+    /// From a stream that is watched: the kernel's word, TLS's, or a refusal of the watch.
+    pub(crate) fn from_wire(error: &io::Error, gauge: &Gauge) -> Self {
+        let known = Self::from_stream(error, gauge);
+        known.unwrap_or_else(|| Self::from_io(error, gauge))
+    }
+
     /// From tokio-postgres, whose errors tell their kind only by what they hold.
     pub(crate) fn from_postgres(error: &tokio_postgres::Error, gauge: &Gauge) -> Self {
         if let Some(db) = error.as_db_error() {
-            return Self::Sqlstate {
-                code: db.code().code().to_owned(),
-                message: bounded(db.message()),
-            };
+            return Self::of_server(db.code().code(), db.message());
         }
         if error.is_closed() {
             return Self::ended("the server closed it", gauge);

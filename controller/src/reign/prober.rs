@@ -1,10 +1,12 @@
 //! The probe task of one pod: one kept session, and a fresh connection at least once a second.
 //!
 //! ```text
-//!            open ----> kept session: pulse every interval; its answer tells a promotion
-//!  fresh ---<                |  ends, or fails
-//!            ask  <----------'  at once: a fresh connection decides
+//!            open ----> kept session: pulse every interval, its answer tells a promotion; in full every second
+//!  fresh ---< ask  <---------+  ends, or fails: at once, a fresh connection decides
+//!            knock           '- answers: then the door is enough
 //! ```
+//!
+//! What is asked when is [`schedule`]'s word.
 //!
 //! At most one kept and one fresh connection are in use, and neither waits for the other's answer. What is seen is sent to the loop;
 //! nothing is decided here.
@@ -30,15 +32,9 @@ use crate::{
     sighting::{Sighting, Via},
     tasks::Tasks,
 };
+use schedule::{Depth, KeptState, Question, Schedule};
 
-/// A kept session hides a hung postmaster, so a fresh connection is made at least this often.
-const FRESH_EVERY: Duration = Duration::from_secs(1);
-
-/// While a promotion may come any moment, a pulse, the cheapest message that the protocol has, is sent this often.
-const HURRIED: Duration = Duration::from_millis(10);
-
-/// Probes of many pods are spread by up to this part of the pause, so that they do not all go out in one instant.
-const JITTER_PARTS: u32 = 10;
+mod schedule;
 
 /// Whom to probe, and how. A change of any of it is a new task.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +88,8 @@ enum Failure {
 /// The answer of a fresh connection, and the session when it is kept.
 struct Opened {
     asked: Tick,
-    answer: Result<Report, Failure>,
+    /// None when it was to knock, and the door was as it should be.
+    answer: Result<Option<Report>, Failure>,
     session: Option<Box<dyn Kept>>,
 }
 
@@ -126,19 +123,19 @@ struct Prober {
     /// The last full answer while a session was kept; a pulse says that it still holds.
     last: Option<Report>,
     rejected: bool,
-    /// Fresh connections in a row that met something that is no answer of PostgreSQL.
-    unclear: u32,
+    schedule: Schedule,
 }
 
 /// Probes until it is dropped, or nobody listens any more.
 pub(crate) async fn run(assignment: Assignment, surroundings: Surroundings, pace: watch::Receiver<Pace>) {
+    let schedule = Schedule::new(assignment.interval, surroundings.host.clock.now());
     let mut prober = Prober {
         assignment,
         surroundings,
         pace,
         last: None,
         rejected: false,
-        unclear: 0,
+        schedule,
     };
     prober.run().await;
 }
@@ -152,101 +149,76 @@ enum Woke {
     Pace,
 }
 
+impl Session {
+    const fn state(&self) -> KeptState {
+        match self {
+            Self::None => KeptState::None,
+            Self::Idle(_) => KeptState::Idle,
+            Self::Asking(_) => KeptState::Asking,
+        }
+    }
+}
+
 impl Prober {
     async fn run(&mut self) {
         let mut kept = Session::None;
         // A task of its own, so that a slow login never holds up the kept session.
         let mut fresh: Tasks<Opened> = Tasks::new(&self.surroundings.host.gate);
-        let mut fresh_due = self.surroundings.host.clock.now();
         while !self.surroundings.out.is_closed() {
             let now = self.surroundings.host.clock.now();
+            let pace = *self.pace.borrow();
             if matches!(kept, Session::None) && self.last.take().is_some() {
                 // The end of a session says nothing by itself: a fresh connection decides, now.
-                fresh_due = now;
+                self.schedule.session_ended(now);
             }
-            if fresh.is_empty() && now >= fresh_due {
-                let keep = matches!(kept, Session::None) && *self.pace.borrow() != Pace::Terminating;
-                fresh.spawn(self.open(keep));
+            if fresh.is_empty() && self.schedule.is_fresh_due(now) {
+                let depth = self.schedule.depth(now, pace);
+                let keep = matches!(kept, Session::None) && pace != Pace::Terminating;
+                fresh.spawn(self.open(depth, keep));
             }
-            let fresh_in = if fresh.is_empty() {
-                fresh_due.since(now)
-            } else {
-                FRESH_EVERY
-            };
-            let pause = self.pause(&kept, fresh_in);
+            let chance = self.surroundings.host.chance.as_ref();
+            let pause = self.schedule.pause(now, pace, kept.state(), !fresh.is_empty(), chance);
             match wake(&mut fresh, &mut kept, &mut self.pace, pause).await {
-                Woke::Fresh(opened) => {
-                    let evidence = evidence(&opened.answer);
-                    fresh_due = self.opened(*opened, evidence, &mut kept).await;
-                }
+                Woke::Fresh(opened) => self.opened(*opened, &mut kept).await,
                 Woke::Asked(asked) => kept = self.asked(asked).await,
-                Woke::News(News::Standing(_)) => kept = self.ask(kept, false),
+                Woke::News(News::Standing(_)) => kept = self.ask(kept, Question::Full),
                 Woke::News(News::Ended(_)) => kept = Session::None,
                 Woke::Pace if *self.pace.borrow() == Pace::Terminating => kept = Session::None,
                 Woke::Pace => {}
-                Woke::Pause => kept = self.ask(kept, true),
+                Woke::Pause => {
+                    let question = self.schedule.question(self.surroundings.host.clock.now());
+                    kept = self.ask(kept, question);
+                }
             }
         }
     }
 
-    /// A fresh connection has brought something. Answers when the next one is due.
-    async fn opened(&mut self, opened: Opened, evidence: Evidence, kept: &mut Session) -> Tick {
+    /// A fresh connection has brought something.
+    async fn opened(&mut self, opened: Opened, kept: &mut Session) {
         let Opened { asked, answer, session } = opened;
-        self.unclear = if evidence == Evidence::Unclear {
-            self.unclear.saturating_add(1)
-        } else {
-            0
+        let now = self.surroundings.host.clock.now();
+        let chance = self.surroundings.host.chance.as_ref();
+        let answer = match answer {
+            // It says nothing of the standing: the kept session does.
+            Ok(None) => return self.schedule.knocked(now, chance),
+            Ok(Some(report)) => Ok(report),
+            Err(failure) => Err(failure),
         };
-        let due = self.surroundings.host.clock.now() + self.again(evidence);
+        let evidence = evidence(&answer);
+        self.schedule.met(now, evidence, *self.pace.borrow(), chance);
         if evidence == Evidence::Starting {
             *kept = Session::None;
         } else if let Some(session) = session {
             *kept = Session::Idle(session);
+            self.schedule.session_answered(now, Question::Full);
         }
         let keeps = !matches!(kept, Session::None);
         let answer = answer.map(|report| self.learn(report, keeps));
         self.see(Via::Fresh, asked, answer).await;
-        due
-    }
-
-    /// How long nothing happens: until the next pulse, or until the next fresh connection is due.
-    fn pause(&self, kept: &Session, fresh_in: Duration) -> Duration {
-        let interval = match *self.pace.borrow() {
-            Pace::Hurried => self.assignment.interval.min(HURRIED),
-            Pace::Steady | Pace::Terminating => self.assignment.interval,
-        };
-        let jitter = self.surroundings.host.chance.up_to(interval / JITTER_PARTS);
-        let fresh_in = fresh_in.max(Duration::from_millis(1));
-        match kept {
-            Session::Idle(_) => interval.saturating_sub(jitter).min(fresh_in),
-            Session::None | Session::Asking(_) => fresh_in,
-        }
-    }
-
-    /// When to make the next fresh connection. A server that bars us is not to be burdened with ten attempts a second; one
-    /// that is down may be back any moment, and one that is being deleted may be gone.
-    fn again(&self, evidence: Evidence) -> Duration {
-        match evidence {
-            Evidence::Writable | Evidence::InRecovery if *self.pace.borrow() == Pace::Terminating => {
-                self.assignment.interval
-            }
-            Evidence::Writable | Evidence::InRecovery | Evidence::Barred => {
-                FRESH_EVERY.saturating_sub(self.surroundings.host.chance.up_to(FRESH_EVERY / JITTER_PARTS))
-            }
-            // Once may be an accident of the moment. What goes on like that is asked less and less often: it may answer at once, and
-            // a thousand of its kind would leave no time for the others.
-            Evidence::Unclear => {
-                let doublings = self.unclear.saturating_sub(1);
-                let longest = FRESH_EVERY.max(self.assignment.interval);
-                let pause = self.assignment.interval.saturating_mul(2_u32.saturating_pow(doublings));
-                pause.min(longest)
-            }
-            Evidence::Down | Evidence::Starting | Evidence::Silent => self.assignment.interval,
-        }
     }
 
     /// A fresh connection, with everything that it takes.
-    fn open(&self, keep: bool) -> impl Future<Output = Opened> + Send + 'static {
+    fn open(&self, depth: Depth, keep: bool) -> impl Future<Output = Opened> + Send + 'static {
         let Assignment {
             route,
             connection,
@@ -263,28 +235,38 @@ impl Prober {
                 .map_err(|error| error.to_string())
                 .and_then(|login| login.target(SocketAddr::new(ip, port)));
             let asked = host.clock.now();
-            let (answer, session) = match target {
-                Err(reason) => (Err(Failure::NoLogin(reason)), None),
-                Ok(target) if keep => match host.servers.open(&target, timeout).await {
-                    Ok((session, report)) => (Ok(report), Some(session)),
+            let (answer, session) = match (target, depth) {
+                (Err(reason), _) => (Err(Failure::NoLogin(reason)), None),
+                (Ok(target), Depth::Knock) => (
+                    host.servers
+                        .knock(&target, timeout)
+                        .await
+                        .map(|()| None)
+                        .map_err(Failure::Probe),
+                    None,
+                ),
+                (Ok(target), Depth::Login) if keep => match host.servers.open(&target, timeout).await {
+                    Ok((session, report)) => (Ok(Some(report)), Some(session)),
                     Err(error) => (Err(Failure::Probe(error)), None),
                 },
-                Ok(target) => (host.servers.ask(&target, timeout).await.map_err(Failure::Probe), None),
+                (Ok(target), Depth::Login) => {
+                    let answer = host.servers.ask(&target, timeout).await;
+                    (answer.map(Some).map_err(Failure::Probe), None)
+                }
             };
             Opened { asked, answer, session }
         }
     }
 
     /// Asks on the kept session, if there is one that asks nothing yet: by a pulse, or in full.
-    fn ask(&self, kept: Session, pulse: bool) -> Session {
+    fn ask(&self, kept: Session, question: Question) -> Session {
         let Session::Idle(mut session) = kept else { return kept };
         let (asked, timeout) = (self.surroundings.host.clock.now(), self.assignment.timeout);
         let asking = async move {
             // A failure says nothing by itself.
-            let answer = if pulse {
-                session.pulse(timeout).await.ok().map(Answer::Pulse)
-            } else {
-                session.ask(timeout).await.ok().map(Answer::Full)
+            let answer = match question {
+                Question::Pulse => session.pulse(timeout).await.ok().map(Answer::Pulse),
+                Question::Full => session.ask(timeout).await.ok().map(Answer::Full),
             };
             Asked {
                 at: asked,
@@ -304,12 +286,18 @@ impl Prober {
         } = asked;
         let known = match answer {
             None => return Session::None,
-            Some(Answer::Full(report)) => self.learn(report, true),
+            Some(Answer::Full(report)) => {
+                let now = self.surroundings.host.clock.now();
+                self.schedule.session_answered(now, Question::Full);
+                self.learn(report, true)
+            }
             Some(Answer::Pulse(pulse)) => {
                 let unchanged = self.last.clone().filter(|last| pulse.standing == Some(last.standing));
                 let Some(unchanged) = unchanged else {
-                    return self.ask(Session::Idle(session), false);
+                    return self.ask(Session::Idle(session), Question::Full);
                 };
+                let now = self.surroundings.host.clock.now();
+                self.schedule.session_answered(now, Question::Pulse);
                 unchanged
             }
         };
@@ -338,7 +326,10 @@ impl Prober {
             Err(Failure::NoLogin(reason)) => (false, reason.clone()),
             Err(Failure::Probe(error)) => (error.is_reply(), error.to_string()),
         };
-        self.rejected = matches!(&answer, Err(Failure::Probe(error)) if error.wants_new_credentials());
+        if via == Via::Fresh {
+            // A kept session goes on under the old password.
+            self.rejected = matches!(&answer, Err(Failure::Probe(error)) if error.wants_new_credentials());
+        }
         let sighting = Sighting {
             // It may be read long after it was given, when the process stood still meanwhile; it was not given before this.
             at: asked,

@@ -30,6 +30,9 @@ use crate::{
 /// and one that comes later may be heard at the usual pace.
 const HURRY_FOR: Duration = Duration::from_mins(1);
 
+/// After a pod or a server of a route has changed, its servers are asked more often for this long: one change seldom comes alone.
+const STIR_FOR: Duration = Duration::from_secs(2);
+
 /// A probe task.
 pub(crate) struct Probed {
     assignment: Assignment,
@@ -58,13 +61,19 @@ impl Tended {
         }
         now.since(*self.without_primary_since.get_or_insert(now)) < HURRY_FOR
     }
+
+    /// Whether one of its pods or servers has changed a moment ago.
+    fn is_stirred(&self, now: Tick) -> bool {
+        self.stirred.is_some_and(|at| now.since(at) < STIR_FOR)
+    }
 }
 
 impl Government {
     /// Makes sure that every pod with an address has its probe task, and no other has.
     pub(super) fn assign(&mut self, key: &RouteKey, scene: &Scenery) {
         let Some(tended) = self.routes.get_mut(key) else { return };
-        let awaits_primary = tended.await_primary(&scene.pods, &scene.route, self.context.clock.now());
+        let now = self.context.clock.now();
+        let awaits_primary = tended.await_primary(&scene.pods, &scene.route, now);
         let spec = &scene.route.spec;
         let mut wanted = BTreeMap::new();
         for pod in &scene.pods {
@@ -80,15 +89,14 @@ impl Government {
                 interval: spec.probe.interval.0,
                 timeout: spec.probe.timeout.0,
             };
-            let pace = if pod.metadata.deletion_timestamp.is_some() {
-                Pace::Terminating
-            } else if awaits_primary {
-                Pace::Hurried
-            } else {
-                Pace::Steady
-            };
-            wanted.insert(assignment.pod.clone(), (assignment, pace));
+            let leaves = pod.metadata.deletion_timestamp.is_some();
+            wanted.insert(assignment.pod.clone(), (assignment, leaves));
         }
+        // The first pods of a route are no change: all routes have theirs when a reign begins.
+        if !tended.probes.is_empty() && differs(&tended.probes, &wanted) {
+            tended.stirred = Some(now);
+        }
+        let hurries = awaits_primary || tended.is_stirred(now);
         tended.probes.retain(|pod, probed| {
             wanted
                 .get(pod)
@@ -96,7 +104,12 @@ impl Government {
         });
         let present: BTreeSet<PodKey> = scene.pods.iter().map(|pod| observe::key_of(pod)).collect();
         tended.sightings.retain(|pod, _| present.contains(pod));
-        for (pod, (assignment, pace)) in wanted {
+        for (pod, (assignment, leaves)) in wanted {
+            let pace = match (leaves, hurries) {
+                (true, _) => Pace::Terminating,
+                (false, true) => Pace::Hurried,
+                (false, false) => Pace::Steady,
+            };
             if let Some(probed) = tended.probes.get(&pod) {
                 probed
                     .pace
@@ -139,9 +152,22 @@ impl Government {
         let before = gist(sightings);
         sightings.record(via, sighting);
         if before != gist(sightings) {
+            if before.is_some() {
+                tended.stirred = Some(self.context.clock.now());
+            }
             self.due.add(route);
         }
     }
+}
+
+/// Whether other pods are to be probed than are, or in another way, or one of them is to leave.
+fn differs(probes: &BTreeMap<PodKey, Probed>, wanted: &BTreeMap<PodKey, (Assignment, bool)>) -> bool {
+    let as_it_is = |(pod, (assignment, leaves)): (&PodKey, &(Assignment, bool))| {
+        probes.get(pod).is_some_and(|probed| {
+            probed.assignment == *assignment && (*probed.pace.borrow() == Pace::Terminating) == *leaves
+        })
+    };
+    probes.len() != wanted.len() || !wanted.iter().all(as_it_is)
 }
 
 /// What of the sightings can make a turn due: not how far the log has come.

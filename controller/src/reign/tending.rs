@@ -62,6 +62,8 @@ pub(crate) struct Tended {
     pub(super) has_pods: bool,
     /// Since when no pod carries the primary label.
     pub(super) without_primary_since: Option<Tick>,
+    /// When something about its pods or servers changed last.
+    pub(super) stirred: Option<Tick>,
     /// Conflicts in a row.
     pub(super) conflicts: u32,
     /// How long the next failure makes the route wait, and until when the last one does.
@@ -94,6 +96,7 @@ impl Tended {
             reported_at: now,
             has_pods: false,
             without_primary_since: None,
+            stirred: None,
             conflicts: 0,
             backoff: BACKOFF_MIN,
             not_before: now,

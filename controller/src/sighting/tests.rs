@@ -125,3 +125,41 @@ fn a_refusal_is_a_reply_and_only_an_answer_or_a_bar_is_life() {
         assert_eq!(sightings.alive.is_some(), alive, "{evidence:?}");
     }
 }
+
+#[test]
+fn a_kept_session_keeps_nothing_alive_while_the_door_is_shut() {
+    use Evidence::{Down, InRecovery, Silent, Unclear, Writable};
+    for (name, steps, expected) in [
+        (
+            "both answer",
+            vec![(Via::Fresh, Writable), (Via::Kept, Writable)],
+            Some(2),
+        ),
+        (
+            "the postmaster hangs",
+            vec![(Via::Fresh, Writable), (Via::Fresh, Silent), (Via::Kept, Writable)],
+            Some(1),
+        ),
+        (
+            "nobody listens any more",
+            vec![(Via::Kept, InRecovery), (Via::Fresh, Down), (Via::Kept, InRecovery)],
+            Some(1),
+        ),
+        (
+            "it goes on",
+            vec![(Via::Fresh, Silent), (Via::Kept, Writable), (Via::Fresh, Writable)],
+            Some(3),
+        ),
+        (
+            "an accident of one connection",
+            vec![(Via::Fresh, Unclear), (Via::Kept, Writable)],
+            Some(2),
+        ),
+    ] {
+        let mut sightings = Sightings::default();
+        for (step, (via, evidence)) in (1..).zip(steps) {
+            sightings.record(via, sighting(step, evidence));
+        }
+        assert_eq!(sightings.alive, expected.map(at), "{name}");
+    }
+}

@@ -45,6 +45,10 @@ impl Servers for Mapped {
         async move { Network.ask(&Self::target(target), deadline).await }.boxed()
     }
 
+    fn knock<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<(), ProbeError>> {
+        async move { Network.knock(&Self::target(target), deadline).await }.boxed()
+    }
+
     fn open<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<Opened, ProbeError>> {
         async move { Network.open(&Self::target(target), deadline).await }.boxed()
     }

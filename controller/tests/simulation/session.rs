@@ -42,6 +42,8 @@ struct HostSession {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
     Fresh,
+    /// By a fresh connection that goes no further than the door: nothing of the answer is read.
+    Knock,
     Kept,
     /// Whether an earlier answer still holds; nothing else of the answer is read.
     Pulse,
@@ -67,10 +69,14 @@ impl fmt::Debug for HostServers {
 impl servers::Servers for HostServers {
     fn ask<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<Report, ProbeError>> {
         async move {
-            let answered = self.fresh(target.address, deadline).await?;
+            let answered = self.fresh(target.address, How::Fresh, deadline).await?;
             Ok(answered.report)
         }
         .boxed()
+    }
+
+    fn knock<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<(), ProbeError>> {
+        async move { self.fresh(target.address, How::Knock, deadline).await.map(drop) }.boxed()
     }
 
     fn open<'a>(&'a self, target: &'a Target, deadline: Duration) -> BoxFuture<'a, Result<Opened, ProbeError>> {
@@ -79,7 +85,7 @@ impl servers::Servers for HostServers {
                 report,
                 server,
                 incarnation,
-            } = self.fresh(target.address, deadline).await?;
+            } = self.fresh(target.address, How::Fresh, deadline).await?;
             let session = HostSession {
                 sim: Arc::clone(&self.sim),
                 number: self.sim.world().servers.number(),
@@ -97,9 +103,9 @@ impl servers::Servers for HostServers {
 }
 
 impl HostServers {
-    async fn fresh(&self, address: SocketAddr, deadline: Duration) -> Result<Answered, ProbeError> {
+    async fn fresh(&self, address: SocketAddr, how: How, deadline: Duration) -> Result<Answered, ProbeError> {
         let (sim, address) = (&self.sim, last_of(address.ip()));
-        question(sim, self.host, self.life, address, How::Fresh, None, deadline).await
+        question(sim, self.host, self.life, address, how, None, deadline).await
     }
 }
 
@@ -129,7 +135,7 @@ async fn question(
         if !slow.is_zero() {
             world.fault(Fault::ServerSlow);
             slow.mul_f64(world.rng.random_range(0.3..1.2))
-        } else if how == How::Fresh {
+        } else if matches!(how, How::Fresh | How::Knock) {
             Duration::from_micros(world.rng.random_range(300..3_000))
         } else {
             Duration::ZERO
@@ -184,9 +190,9 @@ fn asked_now(
     let server = &servers.of[index];
     match (server.process, how) {
         (Process::Down, _) => return Err(ProbeError::Refused),
-        (Process::Hung, _) | (Process::HungPostmaster, How::Fresh) => return Err(silence(Phase::Login)),
-        (Process::Starting, How::Fresh) => return Err(said_no("57P03")),
-        (Process::Full, How::Fresh) => return Err(said_no("53300")),
+        (Process::Hung, _) | (Process::HungPostmaster, How::Fresh | How::Knock) => return Err(silence(Phase::Login)),
+        (Process::Starting, How::Fresh | How::Knock) => return Err(said_no("57P03")),
+        (Process::Full, How::Fresh | How::Knock) => return Err(said_no("53300")),
         (Process::Starting, How::Kept | How::Pulse) => {
             return Err(ProbeError::Lost {
                 reason: "the session is over".to_owned(),
@@ -239,6 +245,7 @@ fn hear(
             match how {
                 How::Fresh | How::Kept => Heard::Answer { writable },
                 How::Pulse => Heard::Beat { writable },
+                How::Knock => Heard::Nothing,
             }
         }
         Err(ProbeError::Refused) => Heard::Down,

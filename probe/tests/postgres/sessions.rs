@@ -122,3 +122,36 @@ async fn a_session_that_is_closed_or_dropped_leaves_nothing_behind() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_knock_tells_whether_a_server_takes_connections() {
+    let mut server = primary(Setup::default()).await;
+    assert_eq!(probe::knock(&target(&server), PATIENT).await, Ok(()));
+    // Who may come in without a proof is let in, and leaves in order.
+    let trusted = crate::support::as_role(&server, "postgres");
+    let missing = probe::Target {
+        database: "nowhere".to_owned(),
+        ..trusted.clone()
+    };
+    let trusting = primary(Setup::default().hba("host all postgres 127.0.0.1/32 trust")).await;
+    let [trusted, missing] = [trusted, missing].map(|target| probe::Target {
+        address: trusting.address(),
+        ..target
+    });
+    assert_eq!(probe::knock(&trusted, PATIENT).await, Ok(()));
+    let refused = probe::knock(&missing, PATIENT).await.unwrap_err();
+    assert_eq!(refused.sqlstate(), Some("3D000"), "{refused:?}");
+    let wrong = probe::Target {
+        password: probe::Password::default(),
+        ..target(&server)
+    };
+    assert_eq!(probe::knock(&wrong, PATIENT).await, Err(ProbeError::PasswordMissing));
+
+    let (mut kept, _) = Session::open(&target(&server), PATIENT).await.unwrap();
+    server.freeze_postmaster().unwrap();
+    assert!(kept.pulse(PATIENT).await.is_ok(), "the kept session hides it");
+    let hung = probe::knock(&target(&server), SHORT).await;
+    assert!(matches!(hung, Err(ProbeError::TimedOut { .. })), "{hung:?}");
+    server.kill().await.unwrap();
+    assert_eq!(probe::knock(&target(&server), PATIENT).await, Err(ProbeError::Refused));
+}

@@ -295,26 +295,3 @@ async fn a_thousand_hostile_pods_slow_no_other_pods_probe_and_fill_no_memory() {
     }
     assert!(resident[1] <= resident[0] + GROWTH_KIB_MAX, "{resident:?} KiB");
 }
-
-#[tokio::test]
-async fn what_goes_on_talking_nonsense_is_asked_less_and_less_often() {
-    let (out, _seen) = mpsc::channel(1);
-    let (_steady, pace) = watch::channel(Pace::Steady);
-    let mut prober = Prober {
-        assignment: assignment("a", "a".to_owned(), address(1).into(), 1, TlsMode::Disable),
-        surroundings: surroundings(out),
-        pace,
-        last: None,
-        rejected: false,
-        unclear: 0,
-    };
-    for (unclear, millis) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (u32::MAX, 1000)] {
-        prober.unclear = unclear;
-        assert_eq!(
-            prober.again(Evidence::Unclear),
-            Duration::from_millis(millis),
-            "{unclear}"
-        );
-    }
-    assert_eq!(prober.again(Evidence::Down), INTERVAL, "it may be back any moment");
-}

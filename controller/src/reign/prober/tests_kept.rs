@@ -57,6 +57,10 @@ impl Servers for Stalling {
         async move { Ok(says(standing)) }.boxed()
     }
 
+    fn knock<'a>(&'a self, _: &'a Target, _: Duration) -> BoxFuture<'a, Result<(), ProbeError>> {
+        async { Ok(()) }.boxed()
+    }
+
     fn open<'a>(&'a self, _: &'a Target, _: Duration) -> BoxFuture<'a, Result<Session, ProbeError>> {
         async {
             self.promoted.store(true, Ordering::Relaxed);
@@ -139,7 +143,7 @@ async fn a_fresh_answer_does_not_wait_for_a_kept_session_that_gives_none() {
         after = told => after,
     };
     // In simulated time: the next fresh connection tells it, and not the end of the kept session's patience.
-    assert!(after <= FRESH_EVERY * 2, "{after:?}");
+    assert!(after <= schedule::FRESH_EVERY * 2, "{after:?}");
 }
 
 #[test]
