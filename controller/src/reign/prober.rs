@@ -200,17 +200,24 @@ impl Prober {
         let chance = self.surroundings.host.chance.as_ref();
         let answer = match answer {
             // It says nothing of the standing: the kept session does.
-            Ok(None) => return self.schedule.knocked(now, chance),
+            Ok(None) => {
+                self.schedule.knocked(now, chance);
+                return;
+            }
             Ok(Some(report)) => Ok(report),
             Err(failure) => Err(failure),
         };
         let evidence = evidence(&answer);
-        self.schedule.met(now, evidence, *self.pace.borrow(), chance);
+        let pace = *self.pace.borrow();
+        self.schedule.met(now, evidence, pace, chance);
         if evidence == Evidence::Starting {
             *kept = Session::None;
         } else if let Some(session) = session {
             *kept = Session::Idle(session);
             self.schedule.session_answered(now, Question::Full);
+        } else if matches!(kept, Session::None) && answer.is_ok() && pace != Pace::Terminating {
+            // The session ended while this one, which was not to be kept, was on its way.
+            self.schedule.session_ended(now);
         }
         let keeps = !matches!(kept, Session::None);
         let answer = answer.map(|report| self.learn(report, keeps));

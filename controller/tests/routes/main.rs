@@ -84,6 +84,16 @@ async fn a_primary_that_dies_loses_its_role_and_its_heir_gets_it(world: &World) 
     scene.roles(&[("a", Some("orphan")), ("b", Some("primary"))]).await;
 }
 
+async fn a_primary_whose_postmaster_hangs_loses_its_role_though_its_sessions_go_on(world: &World) {
+    let Pair {
+        scene, mut a, b: _b, ..
+    } = Pair::settled(world).await;
+    a.freeze_postmaster().unwrap();
+    scene.roles(&[("a", None), ("b", Some("replica"))]).await;
+    a.thaw().unwrap();
+    scene.roles(&[("a", Some("primary")), ("b", Some("replica"))]).await;
+}
+
 async fn a_stale_primary_that_is_the_only_one_up_stays_out(world: &World) {
     let Pair {
         scene, mut a, mut b, ..
@@ -359,6 +369,7 @@ async fn routes_on_a_real_api_server() {
     tokio::join!(
         a_promotion_that_brings_no_pod_event_is_followed(&world),
         a_primary_that_dies_loses_its_role_and_its_heir_gets_it(&world),
+        a_primary_whose_postmaster_hangs_loses_its_role_though_its_sessions_go_on(&world),
         a_stale_primary_that_is_the_only_one_up_stays_out(&world),
         labels_changed_by_hand_are_repaired(&world),
         word::a_word_is_refused_with_a_reason_or_carried_out(&world),

@@ -145,9 +145,11 @@ impl Schedule {
         self.fresh_due = now + self.again(evidence, pace, chance);
     }
 
-    /// A knock found the server's door as it should be.
+    /// A knock found the server's door as it should be. If the kept session has ended meanwhile, that is not enough.
     pub(super) fn knocked(&mut self, now: Tick, chance: &dyn Chance) {
-        self.fresh_due = now + spread(FRESH_EVERY, chance);
+        if self.answered.is_some() {
+            self.fresh_due = now + spread(FRESH_EVERY, chance);
+        }
     }
 
     /// When to make the next fresh connection. A server that bars us is not to be burdened with ten attempts a second; one

@@ -33,57 +33,57 @@ fn settled() -> Schedule {
     schedule
 }
 
+/// What happened to a settled server.
+type Story = fn(&mut Schedule);
+
+fn answered(schedule: &mut Schedule, millis: u64) {
+    schedule.session_answered(at(millis), Question::Pulse);
+}
+
+fn met(schedule: &mut Schedule, millis: u64, evidence: Evidence) {
+    schedule.met(at(millis), evidence, Pace::Steady, &NO_JITTER);
+}
+
 #[test]
 fn a_knock_stands_in_for_a_login_only_while_a_kept_session_answers() {
-    let answered = |schedule: &mut Schedule, millis| schedule.session_answered(at(millis), Question::Pulse);
-    for (name, now, pace, expected, story) in [
-        (
-            "the kept session has just answered",
-            1_000,
-            Pace::Steady,
-            Depth::Knock,
-            (&|s: &mut Schedule| answered(s, 900)) as &dyn Fn(&mut Schedule),
-        ),
-        ("it misses one interval", 1_000, Pace::Hurried, Depth::Knock, &|s| {
-            answered(s, 800)
+    use Depth::{Knock, Login};
+    use Pace::{Hurried, Steady, Terminating};
+    let cases: [(&str, u64, Pace, Depth, Story); 8] = [
+        ("the session has just answered", 1_000, Steady, Knock, |s| {
+            answered(s, 900);
         }),
-        ("it has fallen silent", 1_000, Pace::Steady, Depth::Login, &|s| {
+        ("it misses one interval", 1_000, Hurried, Knock, |s| {
+            answered(s, 800);
+        }),
+        ("it has fallen silent", 1_000, Steady, Login, |s| {
             answered(s, 799);
         }),
-        ("it ended", 1_000, Pace::Steady, Depth::Login, &|s| {
+        ("it ended", 1_000, Steady, Login, |s| {
             answered(s, 950);
             s.session_ended(at(960));
         }),
-        (
-            "the pod is being deleted",
-            1_000,
-            Pace::Terminating,
-            Depth::Login,
-            &|s| {
-                answered(s, 950);
-            },
-        ),
-        ("the last login is long ago", 30_000, Pace::Steady, Depth::Login, &|s| {
+        ("the pod is being deleted", 1_000, Terminating, Login, |s| {
+            answered(s, 950);
+        }),
+        ("the last login is long ago", 30_000, Steady, Login, |s| {
             answered(s, 29_950);
         }),
-        ("the door was shut", 1_000, Pace::Steady, Depth::Login, &|s| {
+        ("the door was shut", 1_000, Steady, Login, |s| {
             answered(s, 950);
-            s.met(at(950), Evidence::Silent, Pace::Steady, &NO_JITTER);
+            met(s, 950, Evidence::Silent);
         }),
-        ("it was full", 1_000, Pace::Steady, Depth::Login, &|s| {
+        ("it was full", 1_000, Steady, Login, |s| {
             answered(s, 950);
-            s.met(at(950), Evidence::Barred, Pace::Steady, &NO_JITTER);
+            met(s, 950, Evidence::Barred);
         }),
-    ] {
+    ];
+    for (name, now, pace, expected, story) in cases {
         let mut schedule = settled();
         story(&mut schedule);
         assert_eq!(schedule.depth(at(now), pace), expected, "{name}");
     }
-    assert_eq!(
-        Schedule::new(INTERVAL, at(0)).depth(at(0), Pace::Steady),
-        Depth::Login,
-        "nothing is known yet"
-    );
+    let unknown = Schedule::new(INTERVAL, at(0));
+    assert_eq!(unknown.depth(at(0), Steady), Login, "nothing is known yet");
 }
 
 #[test]
@@ -197,11 +197,16 @@ fn a_pulse_is_asked_until_a_full_answer_is_due() {
 }
 
 #[test]
-fn a_session_that_ends_makes_a_fresh_connection_due_at_once() {
+fn a_session_that_ends_makes_a_fresh_connection_due_at_once_whatever_a_knock_brings() {
     let mut schedule = settled();
     assert!(!schedule.is_fresh_due(at(1)));
     schedule.session_ended(at(1));
     assert!(schedule.is_fresh_due(at(1)));
+    schedule.knocked(at(2), &NO_JITTER);
+    assert!(schedule.is_fresh_due(at(2)), "a knock tells nothing of the standing");
+    schedule.session_answered(at(3), Question::Full);
+    schedule.knocked(at(4), &NO_JITTER);
+    assert!(!schedule.is_fresh_due(at(1_003)) && schedule.is_fresh_due(at(1_004)));
 }
 
 #[test]
