@@ -60,7 +60,7 @@ pub(crate) fn begin(sim: &Arc<Sim>, world: &mut World) {
     world.trace.line(world.now, &[9, what], || {
         format!("==== failover {what}: from pg-{primary} to pg-{next}")
     });
-    if world.rng.random_ratio(1, 4) {
+    if world.rng.random_ratio(1, 8) {
         trouble::catch_leader(world);
     }
     match what {
@@ -162,6 +162,12 @@ fn promote(sim: &Arc<Sim>, world: &mut World, index: usize, timeline: u32) {
     let server = &world.servers.of[index];
     if server.process == Process::Up && !server.writable && server.timeline < timeline {
         world.servers.promote(index, timeline);
+        // A leader that stands still right here has heard of it and not yet acted.
+        match world.rng.random_range(0..8) {
+            0 => trouble::catch_leader(world),
+            1 => trouble::catch_writing_leader(world),
+            _ => {}
+        }
         plan(sim, world, (100, 1_500), index, Turn::Followed);
     }
 }

@@ -114,10 +114,7 @@ pub(crate) fn begin(sim: &Arc<Sim>, world: &mut World, fault: Fault) {
             let (host, writes) = (target(world), world.rng.random_range(0..4));
             world.hosts[host].write_trap = Some((writes, AtPoll::Crash));
         }
-        Fault::PauseAtWrite => {
-            let (host, writes) = (target(world), world.rng.random_range(0..4));
-            world.hosts[host].write_trap = Some((writes, AtPoll::Pause));
-        }
+        Fault::PauseAtWrite => catch_writing_leader(world),
         Fault::Restart => {
             let host = target(world);
             if let Some(running) = &world.hosts[host].running {
@@ -148,6 +145,12 @@ pub(crate) fn begin(sim: &Arc<Sim>, world: &mut World, fault: Fault) {
 /// The leader stands still somewhere between what it is about to hear and what it writes about it.
 pub(crate) fn catch_leader(world: &mut World) {
     set_trap(world, 60, AtPoll::Pause);
+}
+
+/// The leader stands still with what it writes about the news under way: what it heard is old when it goes on.
+pub(crate) fn catch_writing_leader(world: &mut World) {
+    let (host, writes) = (target(world), world.rng.random_range(0..4));
+    world.hosts[host].write_trap = Some((writes, AtPoll::Pause));
 }
 
 /// A replica crashes, or stands still, at some await soon.
@@ -195,11 +198,11 @@ pub(crate) fn pause(sim: &Arc<Sim>, world: &mut World, host: usize, life: u32, b
     };
     running.gate.close();
     world.fault(by);
-    let outlasts = world.rng.random_ratio(1, 2);
-    let span = if outlasts {
-        world.story.ttl + world.span(200, 4_000)
-    } else {
-        world.span(300, 4_000)
+    let span = match world.rng.random_range(0..4) {
+        0 | 1 => world.story.ttl + world.span(200, 4_000),
+        2 => world.span(300, 4_000),
+        // Its reign goes on, and nothing that it has heard counts any more.
+        _ => world.span(3_000, 4_000),
     };
     world.trace.line(world.now, &[12, host as u64], || {
         format!("replica {host} stands still for {span:?}")
