@@ -77,9 +77,10 @@ test: check release ## check, the images, the demo, six scenarios and a few roun
 	  $(STEP) "scenarios" $(CHAOS) run primary-killed primary-frozen leader-and-primary leader-frozen split-brain wiped-alone && \
 	  $(STEP) "the benchmarks, a few rounds" $(CHAOS) bench --quick
 
-docs: ## build the book of docs/ into target/book; compare it with the code, check its links
+docs: release ## build the book of docs/ into target/book; compare it with the code, check its links, run its commands on a cluster
 	@$(STEP) "the documentation against the code, links" .ci/docs
 	@$(STEP) "the book" .ci/book
+	@$(STEP) "the documentation's commands" .ci/commands
 
 soak: ## a million seeds of the simulation (SOAK_SEEDS); ended, it goes on where it was
 	@nice -n 10 $(SIMULATION) -- soak $(SOAK_SEEDS) "$(abspath $(SOAK_STATE))"

@@ -198,8 +198,6 @@ pub enum Reason {
     FirstPrimaryUnclear,
     /// A server belongs to another cluster, or to a history that was not chosen.
     OtherHistory,
-    /// A server takes writes but is not eligible.
-    StaleServer,
     /// A pod got the primary role.
     PrimaryGranted,
     /// A pod lost the primary role.
