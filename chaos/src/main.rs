@@ -249,7 +249,7 @@ async fn run(cache: &Cache, state: &State, command: Command) -> Result<ExitCode,
         Command::Record { target, args, project } => {
             return Ok(record(cache, state, target.resolve()?, args, &project).await?);
         }
-        Command::Textbook { args, project } => return Ok(play_textbook(cache, state, args, &project).await?),
+        Command::Textbook { args, project } => return Ok(Box::pin(play_textbook(cache, state, args, &project)).await?),
         Command::Judge { file } => return Ok(on_saved(&file, told)),
         Command::Report { file, out } => return Ok(on_saved(&file, |judged| reported(judged, out))),
         Command::List => print_lines(scenario::list()),

@@ -27,6 +27,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use shared::ledger::PostgresLedger;
 use shared::names::STAMP;
+use tokio::time::Interval;
 
 pub use play::{Caught, catch, catch_all};
 
@@ -132,26 +133,10 @@ impl<'a> Textbook<'a> {
     /// Informs, asks and patches until dropped.
     pub(crate) async fn run(&self) {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let config = watcher::Config::default().labels(PODS);
-        let mut events = pin!(watcher(api, config).default_backoff());
-        let mut store: BTreeMap<String, Pod> = BTreeMap::new();
-        let mut resync = tokio::time::interval(RESYNC);
-        loop {
-            tokio::select! {
-                event = events.try_next() => match event {
-                    Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => {
-                        self.handle(&pod).await;
-                        store.insert(pod.name_any(), pod);
-                    }
-                    Ok(Some(Event::Delete(pod))) => drop(store.remove(&pod.name_any())),
-                    Ok(Some(Event::Init | Event::InitDone)) | Err(_) => {}
-                    Ok(None) => return,
-                },
-                _ = resync.tick() => for pod in store.values() {
-                    self.handle(pod).await;
-                },
-            }
-        }
+        inform(api, tokio::time::interval(RESYNC), async |pod: &Pod| {
+            self.handle(pod).await;
+        })
+        .await;
     }
 
     /// onAdd, onUpdate.
@@ -245,4 +230,25 @@ pub async fn run(ground: &Ground, asked_to_end: impl Future<Output = ()>) -> Res
         () = asked_to_end => {}
     }
     textbook.scale_pgsteer(replicas).await.map(drop)
+}
+/// An informer: whatever is heard of a pod of the route is handled, and all of them again at every resync. Ends with its watch.
+pub(crate) async fn inform(pods: Api<Pod>, mut resync: Interval, handle: impl AsyncFn(&Pod)) {
+    let mut events = pin!(watcher(pods, watcher::Config::default().labels(PODS)).default_backoff());
+    let mut store: BTreeMap<String, Pod> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            event = events.try_next() => match event {
+                Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => {
+                    handle(&pod).await;
+                    store.insert(pod.name_any(), pod);
+                }
+                Ok(Some(Event::Delete(pod))) => drop(store.remove(&pod.name_any())),
+                Ok(Some(Event::Init | Event::InitDone)) | Err(_) => {}
+                Ok(None) => return,
+            },
+            _ = resync.tick() => for pod in store.values() {
+                handle(pod).await;
+            },
+        }
+    }
 }

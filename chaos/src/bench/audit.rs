@@ -11,7 +11,7 @@ use super::phases::{LabelEdit, SliceEdit};
 use crate::history::RoleEdit;
 use crate::host_time::HostTime;
 use crate::install::{ROLE, WRITES};
-use crate::record::audit::Tail;
+use crate::record::audit::{ObjectRef, ResponseStatus, Tail};
 
 /// One write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,22 +32,6 @@ struct Entry {
     request_object: Value,
     response_status: Option<ResponseStatus>,
     stage_timestamp: MicroTime,
-}
-
-#[derive(Deserialize)]
-struct ObjectRef {
-    resource: String,
-    subresource: Option<String>,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct ResponseStatus {
-    #[serde(default)]
-    code: u16,
 }
 
 /// What has been added to the log that is about a namespace.

@@ -6,18 +6,13 @@
 //! polling:  every second ────────────┴─> ask each server anew ─> patch the label that is not as it should be
 //! ```
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
@@ -26,6 +21,7 @@ use super::client::Credentials;
 use crate::console::{POSTGRES_PORT, certificate_name};
 use crate::install::{PODS, PRIMARY, REPLICA, ROLE};
 use crate::interrupt::interrupted;
+use crate::textbook::inform;
 use crate::workload::BadStart;
 use crate::workload::session::Session;
 
@@ -98,26 +94,9 @@ pub async fn run(args: BenchRivalArgs) -> Result<(), BadStart> {
 
 impl Rival {
     async fn inform(&self) {
-        let mut events = pin!(watcher(self.pods.clone(), watcher::Config::default().labels(PODS)).default_backoff());
-        let mut store: BTreeMap<String, Pod> = BTreeMap::new();
         let mut resync = tokio::time::interval(RESYNC);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                event = events.try_next() => match event {
-                    Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => {
-                        self.handle(&pod).await;
-                        store.insert(pod.name_any(), pod);
-                    }
-                    Ok(Some(Event::Delete(pod))) => drop(store.remove(&pod.name_any())),
-                    Ok(Some(Event::Init | Event::InitDone)) | Err(_) => {}
-                    Ok(None) => return,
-                },
-                _ = resync.tick() => for pod in store.values() {
-                    self.handle(pod).await;
-                },
-            }
-        }
+        inform(self.pods.clone(), resync, async |pod: &Pod| self.handle(pod).await).await;
     }
 
     async fn poll(&self) {

@@ -112,17 +112,7 @@ impl Stage<'_> {
             Cut::Planned => self.ask_for_switchover(pair, &sides, promoted).await?,
             Cut::Killed | Cut::Beaten | Cut::KilledWithLeader => promote(&standby, promoted).await?,
         };
-        let mut heard = Heard {
-            cut: began,
-            promoted: Some(t0),
-            is_beaten: matches!(cut, Cut::Beaten | Cut::Planned),
-            old: side(&sides.primary.0),
-            new: side(&sides.standby.0),
-            slices: sides.slices.clone(),
-            labels: Vec::new(),
-            edits: Vec::new(),
-            attempts: Vec::new(),
-        };
+        let mut heard = nothing_heard(&sides, began, Some(t0), matches!(cut, Cut::Beaten | Cut::Planned));
         let phases = self
             .until_told(pair, &mut ears, &mut heard, Some(&client), needed(door))
             .await?;
@@ -159,17 +149,7 @@ impl Stage<'_> {
         let mut ears = self.listen()?;
         let began = HostTime::now();
         tokio::task::block_in_place(|| faults.freeze(&sides.primary.1)).map_err(told)?;
-        let mut heard = Heard {
-            cut: began,
-            promoted: None,
-            is_beaten: false,
-            old: side(&sides.primary.0),
-            new: side(&sides.standby.0),
-            slices: sides.slices.clone(),
-            labels: Vec::new(),
-            edits: Vec::new(),
-            attempts: Vec::new(),
-        };
+        let mut heard = nothing_heard(&sides, began, None, false);
         let phases = self
             .until_told(pair, &mut ears, &mut heard, None, &[Phase::Withdrawn, Phase::Emptied])
             .await;
@@ -300,6 +280,21 @@ fn end(ears: Ears, heard: &Heard, phases: Phases) -> Played {
         noise_micros: ears.noise.stop(),
         load: ears.load,
         phases,
+    }
+}
+
+/// A round of which nothing has been heard yet.
+fn nothing_heard(sides: &Sides, cut: HostTime, promoted: Option<HostTime>, is_beaten: bool) -> Heard {
+    Heard {
+        cut,
+        promoted,
+        is_beaten,
+        old: side(&sides.primary.0),
+        new: side(&sides.standby.0),
+        slices: sides.slices.clone(),
+        labels: Vec::new(),
+        edits: Vec::new(),
+        attempts: Vec::new(),
     }
 }
 

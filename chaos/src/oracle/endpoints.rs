@@ -87,7 +87,7 @@ pub(super) fn none_stale(facts: &Facts<'_>) -> Finding {
 
 /// From when on labels can have been copied into slices: since this moment, or since who copies them, or takes them, was freed.
 /// `late`: for how long an API server that is back may not have been heard of.
-fn freed(facts: &Facts<'_>, since: HostTime, to: HostTime, late: Duration) -> HostTime {
+pub(super) fn freed(facts: &Facts<'_>, since: HostTime, to: HostTime, late: Duration) -> HostTime {
     let held = facts.strikes_on(&[Part::ControllerManager, Part::ApiServer]);
     let until = |strike: &Strike<'_>| match strike.target.part {
         Part::ApiServer => strike.to.after(late),

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::endpoints::freed;
 use super::facts::RULES_LAG;
 use super::writes::{Route, route};
 use super::{Breach, Facts, Finding};
-use crate::history::{Part, ServiceOf};
+use crate::history::ServiceOf;
 use crate::install::ORPHAN;
 use crate::workload::{Kind, Outcome};
 
@@ -51,11 +52,7 @@ fn listed(facts: &Facts<'_>) -> Vec<Breach> {
     for pod in facts.pods.values() {
         let orphaned = pod.role.spans(facts.end).filter(|span| *span.value == Some(ORPHAN));
         for (role, address) in orphaned.filter_map(|span| Some((span, (*pod.address.at(span.from)?)?))) {
-            let held = facts.strikes_on(&[Part::ControllerManager, Part::ApiServer]);
-            let freed = held
-                .filter(|strike| strike.from <= role.to && strike.to >= role.from)
-                .map(|strike| strike.to);
-            let since = freed.chain([role.from]).max().unwrap_or(role.from);
+            let since = freed(facts, role.from, role.to, Duration::ZERO);
             let for_long: Duration = reads
                 .spans(facts.end)
                 .filter(|span| span.to > since && span.from < role.to && span.value.contains(address))

@@ -110,20 +110,22 @@ struct User {
     extra: BTreeMap<String, Vec<String>>,
 }
 
+/// What an event is about.
 #[derive(Debug, Deserialize)]
-struct ObjectRef {
-    resource: String,
-    subresource: Option<String>,
+pub(crate) struct ObjectRef {
+    pub(crate) resource: String,
+    pub(crate) subresource: Option<String>,
     #[serde(default)]
-    namespace: String,
+    pub(crate) namespace: String,
     #[serde(default)]
-    name: String,
+    pub(crate) name: String,
 }
 
+/// How it was answered.
 #[derive(Debug, Deserialize)]
-struct ResponseStatus {
+pub(crate) struct ResponseStatus {
     #[serde(default)]
-    code: u16,
+    pub(crate) code: u16,
 }
 
 /// What an entry says of the route's objects or of the controllers' Lease. `None`: it is about something else.

@@ -110,10 +110,7 @@ pub(crate) fn begin(sim: &Arc<Sim>, world: &mut World, fault: Fault) {
         }
         Fault::CrashAtPoll => trap(world, AtPoll::Crash),
         Fault::PauseAtPoll => trap(world, AtPoll::Pause),
-        Fault::CrashAtWrite => {
-            let (host, writes) = (target(world), world.rng.random_range(0..4));
-            world.hosts[host].write_trap = Some((writes, AtPoll::Crash));
-        }
+        Fault::CrashAtWrite => set_write_trap(world, AtPoll::Crash),
         Fault::PauseAtWrite => catch_writing_leader(world),
         Fault::Restart => {
             let host = target(world);
@@ -149,8 +146,12 @@ pub(crate) fn catch_leader(world: &mut World) {
 
 /// The leader stands still with what it writes about the news under way: what it heard is old when it goes on.
 pub(crate) fn catch_writing_leader(world: &mut World) {
+    set_write_trap(world, AtPoll::Pause);
+}
+
+fn set_write_trap(world: &mut World, then: AtPoll) {
     let (host, writes) = (target(world), world.rng.random_range(0..4));
-    world.hosts[host].write_trap = Some((writes, AtPoll::Pause));
+    world.hosts[host].write_trap = Some((writes, then));
 }
 
 /// A replica crashes, or stands still, at some await soon.
